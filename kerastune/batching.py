@@ -1,0 +1,212 @@
+"""Batching: encoded examples -> numpy arrays in a seeded order, in at most three lengths, none dropped."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune.encoding import Encoded
+from kerastune.errors import EncodingError
+
+LossOn = Literal["completion", "all"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arrays of one forward pass; rows past the examples are padding of zero weight.
+
+    Args:
+        token_ids: `[B, L] int32`, padded on the right.
+        padding_mask: `[B, L] bool`, True at tokens.
+        answer_positions: `[B, K] int32`, the positions whose output predicts an answer token.
+        answer_ids: `[B, K] int32`, the tokens predicted there.
+        answer_weights: `[B, K] float32`, 1 at answer tokens and 0 at padding.
+        example_ids: The ids of the real rows, at most B of them.
+    """
+
+    token_ids: NDArray[np.int32]
+    padding_mask: NDArray[np.bool_]
+    answer_positions: NDArray[np.int32]
+    answer_ids: NDArray[np.int32]
+    answer_weights: NDArray[np.float32]
+    example_ids: tuple[str, ...]
+
+    @property
+    def weight(self) -> float:
+        """The sum of the answer weights."""
+        return float(self.answer_weights.sum())
+
+
+def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) -> tuple[int, ...]:
+    """Choose the padded lengths that waste the fewest tokens on these examples.
+
+    A length of its own costs a compilation, so one that saves less than a twentieth of the tokens is
+    not worth it.
+
+    Args:
+        lengths: The examples' lengths in tokens.
+        most: The most lengths to choose.
+        multiple: Lengths are rounded up to a multiple of this.
+
+    Returns:
+        Ascending lengths; the last holds the longest example.
+
+    Example:
+        >>> bucket_lengths([20] * 90 + [100] * 10)
+        (24, 104)
+        >>> bucket_lengths([20] * 100)
+        (24,)
+    """
+    rounded = -(-np.sort(np.asarray(lengths)) // multiple) * multiple
+    edges, counts = np.unique(rounded, return_counts=True)
+    covered = np.concatenate([[0], np.cumsum(counts)])
+    # waste[k][j]: the fewest padded tokens of all examples up to edge j in k + 1 lengths.
+    cost = [edges[j] * covered[j + 1] for j in range(len(edges))]
+    chosen = [[int(edge)] for edge in edges]
+    best, best_edges = cost[-1], chosen[-1]
+    for _ in range(1, most):
+        next_cost, next_chosen = list(cost), list(chosen)
+        for j in range(len(edges)):
+            for i in range(j):
+                split = cost[i] + edges[j] * (covered[j + 1] - covered[i + 1])
+                if split < next_cost[j]:
+                    next_cost[j], next_chosen[j] = split, [*chosen[i], int(edges[j])]
+        cost, chosen = next_cost, next_chosen
+        if cost[-1] < 0.95 * best:
+            best, best_edges = cost[-1], chosen[-1]
+    return tuple(best_edges)
+
+
+def training_steps(
+    examples: Sequence[Encoded],
+    *,
+    batch_size: int,
+    accumulate: int = 1,
+    pad_id: int,
+    lengths: Sequence[int],
+    loss_on: LossOn = "completion",
+    seed: int,
+) -> Iterator[tuple[Batch, ...]]:
+    """Yield one epoch's optimizer steps, each of `accumulate` batches of one shape.
+
+    Which examples share a step depends on the seed, the lengths and the product of `batch_size` and
+    `accumulate` alone, so that 1 x 8 accumulated is the same step as 8 x 1.
+
+    Args:
+        examples: Labelled examples.
+        batch_size: Rows of a batch.
+        accumulate: Batches of an optimizer step.
+        pad_id: The token put at padding.
+        lengths: Ascending padded lengths, from `bucket_lengths`.
+        loss_on: `"completion"` trains the answer and the end token, `"all"` every token after the first.
+        seed: Decides the order; give each epoch its own.
+
+    Raises:
+        EncodingError: An example has no trained token.
+    """
+    for rows in _grouped(examples, batch_size * accumulate, lengths, seed):
+        length = _bucket(max(len(example) for example in rows), lengths)
+        yield tuple(
+            make_batch(
+                rows[start : start + batch_size],
+                rows=batch_size,
+                length=length,
+                pad_id=pad_id,
+                answers=length - 1 if loss_on == "all" else _most_answers(examples),
+                loss_on=loss_on,
+            )
+            for start in range(0, batch_size * accumulate, batch_size)
+        )
+
+
+def scoring_batches(
+    examples: Sequence[Encoded], *, batch_size: int, pad_id: int, lengths: Sequence[int]
+) -> Iterator[tuple[NDArray[np.intp], Batch]]:
+    """Yield batches from the shortest examples to the longest, with the indices of their rows.
+
+    Examples keep their answers where they have some; a prompt alone has no answer position.
+    """
+    order = np.argsort([len(example) for example in examples], kind="stable")
+    answers = _most_answers(examples)
+    start = 0
+    for low, high in zip((0, *lengths), lengths, strict=False):
+        inside = [index for index in order[start:] if low < len(examples[index]) <= high]
+        start += len(inside)
+        for first in range(0, len(inside), batch_size):
+            indices = np.asarray(inside[first : first + batch_size])
+            batch = make_batch(
+                [examples[index] for index in indices],
+                rows=batch_size,
+                length=high,
+                pad_id=pad_id,
+                answers=answers,
+            )
+            yield indices, batch
+
+
+def make_batch(
+    examples: Sequence[Encoded],
+    *,
+    rows: int,
+    length: int,
+    pad_id: int,
+    answers: int,
+    loss_on: LossOn = "completion",
+) -> Batch:
+    """Lay examples out as arrays of `rows` rows, `length` tokens and `answers` answer positions."""
+    token_ids = np.full((rows, length), pad_id, np.int32)
+    padding_mask = np.zeros((rows, length), np.bool_)
+    positions = np.zeros((rows, answers), np.int32)
+    answer_ids = np.zeros((rows, answers), np.int32)
+    weights = np.zeros((rows, answers), np.float32)
+    # A row of nothing but padding would have no key to attend to; one visible token keeps it finite.
+    padding_mask[len(examples) :, 0] = True
+    for row, example in enumerate(examples):
+        ids = example.prompt_ids + example.completion_ids
+        token_ids[row, : len(ids)] = ids
+        padding_mask[row, : len(ids)] = True
+        first = 1 if loss_on == "all" else len(example.prompt_ids)
+        trained = len(ids) - first
+        if example.completion_ids:
+            if trained < 1:
+                raise EncodingError(f"row {example.example_id!r} has no trained token")
+            positions[row, :trained] = np.arange(first - 1, len(ids) - 1)
+            answer_ids[row, :trained] = ids[first:]
+            weights[row, :trained] = 1.0
+    return Batch(
+        token_ids=token_ids,
+        padding_mask=padding_mask,
+        answer_positions=positions,
+        answer_ids=answer_ids,
+        answer_weights=weights,
+        example_ids=tuple(example.example_id for example in examples),
+    )
+
+
+def _most_answers(examples: Sequence[Encoded]) -> int:
+    return max(len(example.completion_ids) for example in examples)
+
+
+def _bucket(length: int, lengths: Sequence[int]) -> int:
+    return next(bucket for bucket in lengths if length <= bucket)
+
+
+def _grouped(
+    examples: Sequence[Encoded], size: int, lengths: Sequence[int], seed: int
+) -> list[list[Encoded]]:
+    """Shuffle, collect `size` examples of one bucket a group, and put the left-over ones together."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    waiting: dict[int, list[Encoded]] = {length: [] for length in lengths}
+    groups = []
+    for index in generator.permutation(len(examples)):
+        bucket = waiting[_bucket(len(examples[index]), lengths)]
+        bucket.append(examples[index])
+        if len(bucket) == size:
+            groups.append(bucket.copy())
+            bucket.clear()
+    rest = [example for bucket in waiting.values() for example in bucket]
+    groups += [rest[start : start + size] for start in range(0, len(rest), size)]
+    # The left-over groups would always come last otherwise, the longest texts at the very end.
+    return [groups[index] for index in generator.permutation(len(groups))]

@@ -1,0 +1,214 @@
+"""Encoding: rendered text -> token ids, once, with one BOS rule and one EOS rule.
+
+The mask of trained tokens comes from the position where our own prompt ends, never from a search in the
+text or the ids: the prompt's ids must be a prefix of the whole text's ids, or the encoder says so and stops.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import regex
+
+from kerastune.dataset import Dataset
+from kerastune.errors import EncodingError
+from kerastune.task import Task
+from kerastune.template import Template
+from kerastune.tokenizer import Tokenizer
+
+# No vocabulary in use has a piece of more characters, so a field longer than this many characters a
+# token cannot fit: it is cut before the tokenizer sees it, which keeps a 1 MB comment cheap.
+_LONGEST_PIECE = 128
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One example as token ids.
+
+    Args:
+        example_id: The row's id.
+        prompt_ids: The prompt, beginning with the one BOS where the model has one.
+        completion_ids: The answer and the end token; empty where the row has no label.
+        characters_lost: How many characters truncation took out of the row's fields.
+    """
+
+    example_id: str
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    characters_lost: int = 0
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True)
+class Encodings:
+    """All rows of a dataset as token ids.
+
+    Args:
+        examples: The rows, in order.
+        label_ids: The ids of each label's completion as the prompts continue, without the end token.
+    """
+
+    examples: tuple[Encoded, ...]
+    label_ids: tuple[tuple[int, ...], ...]
+
+    @property
+    def single_token(self) -> bool:
+        """Whether each label is one token, so that one forward pass of the prompt scores them all."""
+        return all(len(ids) == 1 for ids in self.label_ids)
+
+    @property
+    def truncated(self) -> int:
+        """How many rows lost characters."""
+        return sum(example.characters_lost > 0 for example in self.examples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Turns rows into token ids for training, scoring and generation alike.
+
+    Args:
+        task: The task; its verbalizer's words are the answers.
+        template: The template that renders a row.
+        tokenizer: The model's tokenizer.
+        verbalizer: A name out of the task's verbalizers; the task's default when None.
+        max_length: The most tokens of an example, BOS, answer and end token counted in. A row that is
+            too long loses characters off the end of its longest field, whole graphemes at a time; never
+            the instruction, the answer cue or the label.
+
+    Raises:
+        EncodingError: `max_length` has no room for the template itself, a prompt is not a prefix of the
+            whole text's ids, or one label's ids begin with another's.
+    """
+
+    task: Task
+    template: Template
+    tokenizer: Tokenizer
+    verbalizer: str | None = None
+    max_length: int = 256
+
+    @property
+    def completions(self) -> tuple[str, ...]:
+        """Each label's completion text, in the order of the task's labels."""
+        return tuple(self.template.render_completion(word) for word in self.task.words(self.verbalizer))
+
+    def encode(self, dataset: Dataset) -> Encodings:
+        """Encode every row; rows have completion ids where the dataset has labels.
+
+        Args:
+            dataset: Rows of this encoder's task.
+
+        Returns:
+            The examples in the dataset's order, and the labels' ids in context.
+
+        Raises:
+            EncodingError: See the class.
+        """
+        values = [self._clip(self.task.values(self.template, row)) for row in dataset.rows()]
+        prompts = [self.template.render_prompt(row) for row in values]
+        lost = [0] * len(prompts)
+        ids = self.tokenizer.encode_batch(prompts)
+        # The reserve is the same for every label, so that a row's prompt never depends on its label.
+        room = self.max_length - self._reserve(prompts[0])
+        originals = list(dataset.rows())
+        for index, prompt_ids in enumerate(ids):
+            if len(prompt_ids) > room:
+                values[index] = self._shorten(values[index], room, dataset.ids[index])
+                prompts[index] = self.template.render_prompt(values[index])
+                ids[index] = self.tokenizer.encode(prompts[index])
+            full = self.task.values(self.template, originals[index])
+            lost[index] = sum(map(len, full.values())) - sum(map(len, values[index].values()))
+        label_ids = self._label_ids(prompts, ids, dataset.ids)
+        bos = () if self.tokenizer.bos_id is None else (self.tokenizer.bos_id,)
+        end = (self.tokenizer.eos_id,)
+        labels = [None] * len(ids) if dataset.labels is None else dataset.labels.tolist()
+        examples = tuple(
+            Encoded(
+                example_id=example_id,
+                prompt_ids=bos + tuple(prompt_ids),
+                completion_ids=() if label is None else label_ids[label] + end,
+                characters_lost=lost_here,
+            )
+            for example_id, prompt_ids, label, lost_here in zip(dataset.ids, ids, labels, lost, strict=True)
+        )
+        return Encodings(examples=examples, label_ids=label_ids)
+
+    def _reserve(self, prompt: str) -> int:
+        """Tokens that BOS, the longest answer and the end token need."""
+        answers = self.tokenizer.encode_batch([prompt + completion for completion in self.completions])
+        alone = len(self.tokenizer.encode(prompt))
+        longest = max(len(answer) for answer in answers) - alone
+        return longest + 1 + (self.tokenizer.bos_id is not None)
+
+    def _clip(self, values: Mapping[str, str]) -> dict[str, str]:
+        limit = self.max_length * _LONGEST_PIECE
+        return {slot: _head(text, limit) if len(text) > limit else text for slot, text in values.items()}
+
+    def _shorten(self, values: dict[str, str], room: int, example_id: str) -> dict[str, str]:
+        """Cut graphemes off the longest field until the prompt fits into `room` tokens."""
+        if self._length(dict.fromkeys(values, "")) > room:
+            raise EncodingError(
+                f"max_length {self.max_length} has no room for template {self.template.name!r} itself; "
+                f"expected at least {self._length(dict.fromkeys(values, '')) + self.max_length - room + 1}"
+            )
+        for slot in sorted(values, key=lambda slot: len(values[slot]), reverse=True):
+            graphemes = regex.findall(r"\X", values[slot])
+            fits, too_many = 0, len(graphemes)
+            while too_many - fits > 1:
+                middle = (fits + too_many) // 2
+                if self._length({**values, slot: "".join(graphemes[:middle])}) <= room:
+                    fits = middle
+                else:
+                    too_many = middle
+            values = {**values, slot: "".join(graphemes[:fits])}
+            if self._length(values) <= room:
+                return values
+        raise EncodingError(f"row {example_id!r} cannot be shortened to max_length {self.max_length}")
+
+    def _length(self, values: Mapping[str, str]) -> int:
+        return len(self.tokenizer.encode(self.template.render_prompt(values)))
+
+    def _label_ids(
+        self, prompts: Sequence[str], ids: Sequence[Sequence[int]], example_ids: Sequence[str]
+    ) -> tuple[tuple[int, ...], ...]:
+        """The ids of each label as every prompt continues, checked on every row."""
+        found: list[tuple[int, ...]] = []
+        for completion in self.completions:
+            wholes = self.tokenizer.encode_batch([prompt + completion for prompt in prompts])
+            answers = set()
+            for whole, prompt_ids, example_id in zip(wholes, ids, example_ids, strict=True):
+                if list(whole[: len(prompt_ids)]) != list(prompt_ids):
+                    raise EncodingError(
+                        f"row {example_id!r}: the answer {completion!r} merges with the end of the prompt, "
+                        f"so the prompt's ids are no prefix of the text's; end the prompt of template "
+                        f"{self.template.name!r} elsewhere, or move a space between prompt and completion"
+                    )
+                answers.add(tuple(whole[len(prompt_ids) :]))
+            if len(answers) != 1:
+                raise EncodingError(
+                    f"the answer {completion!r} has other ids in some rows than in others; give template "
+                    f"{self.template.name!r} an answer cue after its last field"
+                )
+            found.append(answers.pop())
+        _check_distinct(found, self.completions)
+        return tuple(found)
+
+
+def _check_distinct(label_ids: Sequence[tuple[int, ...]], completions: Sequence[str]) -> None:
+    for first, short in enumerate(label_ids):
+        for second, other in enumerate(label_ids):
+            if first != second and other[: len(short)] == short:
+                raise EncodingError(
+                    f"the answer {completions[second]!r} begins with the tokens of {completions[first]!r}, "
+                    f"so no score can tell them apart; choose other label words"
+                )
+
+
+def _head(text: str, characters: int) -> str:
+    """The longest run of whole graphemes at the start of `text` within so many characters."""
+    end = 0
+    for match in regex.finditer(r"\X", text):
+        if match.end() > characters:
+            break
+        end = match.end()
+    return text[:end]
