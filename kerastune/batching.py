@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune.config import LossOn
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
-
-LossOn = Literal["completion", "all"]
 
 
 @dataclass(frozen=True)
@@ -104,8 +102,13 @@ def training_steps(
         seed: Decides the order; give each epoch its own.
 
     Raises:
-        EncodingError: An example has no trained token.
+        EncodingError: An example has no trained token, or is longer than the last of the lengths.
     """
+    for example in examples:
+        if not example.prompt_ids or not example.completion_ids:
+            raise EncodingError(
+                f"row {example.example_id!r} has no trained token; train on rows with a text and a label"
+            )
     for rows in _grouped(examples, batch_size * accumulate, lengths, seed):
         length = _bucket(max(len(example) for example in rows), lengths)
         yield tuple(
@@ -127,15 +130,17 @@ def scoring_batches(
     """Yield batches from the shortest examples to the longest, with the indices of their rows.
 
     Examples keep their answers where they have some; a prompt alone has no answer position.
+
+    Raises:
+        EncodingError: An example is longer than the last of the lengths.
     """
+    buckets = np.asarray([_bucket(len(example), lengths) for example in examples])
     order = np.argsort([len(example) for example in examples], kind="stable")
     answers = _most_answers(examples)
-    start = 0
-    for low, high in zip((0, *lengths), lengths, strict=False):
-        inside = [index for index in order[start:] if low < len(examples[index]) <= high]
-        start += len(inside)
+    for high in lengths:
+        inside = order[buckets[order] == high]
         for first in range(0, len(inside), batch_size):
-            indices = np.asarray(inside[first : first + batch_size])
+            indices = inside[first : first + batch_size]
             batch = make_batch(
                 [examples[index] for index in indices],
                 rows=batch_size,
@@ -167,11 +172,9 @@ def make_batch(
         ids = example.prompt_ids + example.completion_ids
         token_ids[row, : len(ids)] = ids
         padding_mask[row, : len(ids)] = True
-        first = 1 if loss_on == "all" else len(example.prompt_ids)
-        trained = len(ids) - first
         if example.completion_ids:
-            if trained < 1:
-                raise EncodingError(f"row {example.example_id!r} has no trained token")
+            first = 1 if loss_on == "all" else len(example.prompt_ids)
+            trained = len(ids) - first
             positions[row, :trained] = np.arange(first - 1, len(ids) - 1)
             answer_ids[row, :trained] = ids[first:]
             weights[row, :trained] = 1.0
@@ -190,7 +193,13 @@ def _most_answers(examples: Sequence[Encoded]) -> int:
 
 
 def _bucket(length: int, lengths: Sequence[int]) -> int:
-    return next(bucket for bucket in lengths if length <= bucket)
+    for bucket in lengths:
+        if length <= bucket:
+            return bucket
+    raise EncodingError(
+        f"an example has {length} tokens, the longest of the padded lengths is {max(lengths, default=0)}; "
+        "choose the lengths from these examples with bucket_lengths"
+    )
 
 
 def _grouped(

@@ -37,6 +37,7 @@ class Encoded:
     characters_lost: int = 0
 
     def __len__(self) -> int:
+        """Return the number of tokens."""
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
@@ -77,8 +78,8 @@ class Encoder:
             the instruction, the answer cue or the label.
 
     Raises:
-        EncodingError: `max_length` has no room for the template itself, a prompt is not a prefix of the
-            whole text's ids, or one label's ids begin with another's.
+        EncodingError: `max_length` has no room for the template and some text, a prompt is not a prefix
+            of the whole text's ids, or one label's ids begin with another's.
     """
 
     task: Task
@@ -104,20 +105,7 @@ class Encoder:
         Raises:
             EncodingError: See the class.
         """
-        values = [self._clip(self.task.values(self.template, row)) for row in dataset.rows()]
-        prompts = [self.template.render_prompt(row) for row in values]
-        lost = [0] * len(prompts)
-        ids = self.tokenizer.encode_batch(prompts)
-        # The reserve is the same for every label, so that a row's prompt never depends on its label.
-        room = self.max_length - self._reserve(prompts[0])
-        originals = list(dataset.rows())
-        for index, prompt_ids in enumerate(ids):
-            if len(prompt_ids) > room:
-                values[index] = self._shorten(values[index], room, dataset.ids[index])
-                prompts[index] = self.template.render_prompt(values[index])
-                ids[index] = self.tokenizer.encode(prompts[index])
-            full = self.task.values(self.template, originals[index])
-            lost[index] = sum(map(len, full.values())) - sum(map(len, values[index].values()))
+        prompts, ids, lost = self._fit(dataset)
         label_ids = self._label_ids(prompts, ids, dataset.ids)
         bos = () if self.tokenizer.bos_id is None else (self.tokenizer.bos_id,)
         end = (self.tokenizer.eos_id,)
@@ -133,6 +121,28 @@ class Encoder:
         )
         return Encodings(examples=examples, label_ids=label_ids)
 
+    def prompts(self, dataset: Dataset) -> tuple[str, ...]:
+        """The prompts' texts as `encode` reads them: truncated where they are too long."""
+        return tuple(self._fit(dataset)[0])
+
+    def _fit(self, dataset: Dataset) -> tuple[list[str], list[list[int]], list[int]]:
+        """The prompts within `max_length`, their ids without BOS, and the characters that each lost."""
+        if not len(dataset):
+            raise EncodingError(f"{dataset.name}: expected one row at least, received none")
+        originals = [self.task.values(self.template, row) for row in dataset.rows()]
+        values = [self._clip(row) for row in originals]
+        prompts = [self.template.render_prompt(row) for row in values]
+        ids = self.tokenizer.encode_batch(prompts)
+        # The reserve is the same for every label, so that a row's prompt never depends on its label.
+        room = self.max_length - self._reserve(prompts[0])
+        for index, prompt_ids in enumerate(ids):
+            if len(prompt_ids) > room:
+                values[index] = self._shorten(values[index], room, dataset.ids[index])
+                prompts[index] = self.template.render_prompt(values[index])
+                ids[index] = self.tokenizer.encode(prompts[index])
+        lost = [_characters(whole) - _characters(kept) for whole, kept in zip(originals, values, strict=True)]
+        return prompts, ids, lost
+
     def _reserve(self, prompt: str) -> int:
         """Tokens that BOS, the longest answer and the end token need."""
         answers = self.tokenizer.encode_batch([prompt + completion for completion in self.completions])
@@ -146,10 +156,11 @@ class Encoder:
 
     def _shorten(self, values: dict[str, str], room: int, example_id: str) -> dict[str, str]:
         """Cut graphemes off the longest field until the prompt fits into `room` tokens."""
-        if self._length(dict.fromkeys(values, "")) > room:
+        empty = self._length(dict.fromkeys(values, ""))
+        if empty >= room:
             raise EncodingError(
-                f"max_length {self.max_length} has no room for template {self.template.name!r} itself; "
-                f"expected at least {self._length(dict.fromkeys(values, '')) + self.max_length - room + 1}"
+                f"max_length {self.max_length} has no room for template {self.template.name!r} and some "
+                f"text; expected at least {empty + self.max_length - room + 1}"
             )
         for slot in sorted(values, key=lambda slot: len(values[slot]), reverse=True):
             graphemes = regex.findall(r"\X", values[slot])
@@ -161,9 +172,12 @@ class Encoder:
                 else:
                     too_many = middle
             values = {**values, slot: "".join(graphemes[:fits])}
-            if self._length(values) <= room:
+            if self._length(values) <= room and any(values.values()):
                 return values
-        raise EncodingError(f"row {example_id!r} cannot be shortened to max_length {self.max_length}")
+        raise EncodingError(
+            f"row {example_id!r} cannot be shortened to max_length {self.max_length}: not even its first "
+            "character fits; raise max_length, or drop the row"
+        )
 
     def _length(self, values: Mapping[str, str]) -> int:
         return len(self.tokenizer.encode(self.template.render_prompt(values)))
@@ -202,6 +216,10 @@ def _check_distinct(label_ids: Sequence[tuple[int, ...]], completions: Sequence[
                     f"the answer {completions[second]!r} begins with the tokens of {completions[first]!r}, "
                     f"so no score can tell them apart; choose other label words"
                 )
+
+
+def _characters(values: Mapping[str, str]) -> int:
+    return sum(map(len, values.values()))
 
 
 def _head(text: str, characters: int) -> str:

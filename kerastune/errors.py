@@ -41,8 +41,6 @@ class MissingExtraError(KerastuneError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is not installed; install it with: pip install 'kerastune[{extra}]'"
-        )
+        super().__init__(f"{package} is not installed; install it with: pip install 'kerastune[{extra}]'")
         self.package = package
         self.extra = extra

@@ -29,7 +29,8 @@ class Task:
         submission_columns: The columns of a submission, in order.
 
     Raises:
-        TemplateError: A verbalizer does not say every label, or says two labels alike.
+        TemplateError: Two labels are alike, an alias is for no label, or a verbalizer does not say every
+            label in a word of its own.
     """
 
     name: str
@@ -45,8 +46,19 @@ class Task:
     submission_columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(set(self.labels)) < 2:
-            raise TemplateError(f"task {self.name!r}: expected two labels or more, received {self.labels}")
+        """Check that the labels differ and that each of them can be said."""
+        spellings = {str(label) for label in self.labels}
+        if len(spellings) < 2 or len(spellings) != len(self.labels):
+            raise TemplateError(
+                f"task {self.name!r}: expected two labels or more, no two of one spelling, "
+                f"received {self.labels}"
+            )
+        for alias, label in self.aliases.items():
+            if label not in self.labels:
+                raise TemplateError(
+                    f"task {self.name!r}: alias {alias!r} is for {label!r}, which is none of the labels "
+                    f"{self.labels}"
+                )
         for name, words in self.verbalizers.items():
             if len(words) != len(self.labels) or len(set(words)) != len(words) or "" in words:
                 raise TemplateError(

@@ -44,6 +44,7 @@ class Template:
     completion: str
 
     def __post_init__(self) -> None:
+        """Check the slots."""
         if not self.slots:
             raise TemplateError(f"template {self.name!r}: the prompt has no slot such as {{comment}}")
         if len(_slots(self.name, self.completion)) != 1:
@@ -88,7 +89,8 @@ def _slots(name: str, text: str) -> tuple[str, ...]:
             continue
         if not slot.isidentifier() or spec or conversion:
             raise TemplateError(
-                f"template {name!r}: expected a slot such as {{comment}}, received {{{slot}}} in {text!r}"
+                f"template {name!r}: expected slots such as {{comment}}, by name and with no conversion or "
+                f"format, received the slot {slot!r} in {text!r}"
             )
         found[slot] = None
     return tuple(found)

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
 
 from kerastune.atomic import atomic_folder, write_text
@@ -35,6 +37,9 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with require("filelock", "gemma").FileLock(folder.with_name(f"{folder.name}.lock")):
             if not folder.is_dir():
+                # Under the lock nobody else builds here: what lies beside is of a process that was killed.
+                for leftover in folder.parent.glob(f".{escape(folder.name)}.*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
                 with atomic_folder(folder) as temporary:
                     build(temporary)
     except OSError as error:
@@ -44,20 +49,31 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
     return folder
 
 
-def sha256_of(file: Path, cache_dir: Path) -> str:
-    """The sha256 of a file's content, remembered by its path, size and time of change.
+def remembered(file: Path, cache_dir: Path, what: str, compute: Callable[[], str]) -> str:
+    """What was computed about a file, remembered by the file's path, size and time of change.
 
     Args:
-        file: A file, which may be large.
-        cache_dir: Where the answer is remembered; a cache that cannot be written is done without.
+        file: The file, which may be large.
+        cache_dir: Where the answer is kept; a cache that cannot be written is done without.
+        what: Tells one kind of answer from another.
+        compute: Makes the answer when it is not remembered.
     """
     stat = file.stat()
     key = hashlib.sha256(f"{file.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
-    note = cache_dir / "sha256" / key
+    note = cache_dir / what / key
     with suppress(OSError):
-        return note.read_text(encoding="ascii")
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return note.read_text(encoding="utf-8")
+    answer = compute()
     with suppress(OutputError):
-        write_text(note, digest)
-    return digest
+        write_text(note, answer)
+    return answer
+
+
+def sha256_of(file: Path, cache_dir: Path) -> str:
+    """The sha256 of a file's content, computed once for each state of the file."""
+
+    def compute() -> str:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+
+    return remembered(file, cache_dir, "sha256", compute)

@@ -70,7 +70,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ModelError(f"{path}: expected a JSON file, received: {reason}; fetch the model again") from error
+        raise ModelError(
+            f"{path}: expected a JSON file, received: {reason}; fetch the model again"
+        ) from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: expected a JSON object, received a {type(content).__name__}")
     return content

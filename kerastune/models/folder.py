@@ -22,7 +22,9 @@ def check_folder(folder: Path) -> Literal["hf", "keras"]:
     """
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise ModelError(f"{folder}: is an adapter, not a base model; name the base that it was trained on")
+            raise ModelError(
+                f"{folder}: is an adapter, not a base model; name the base that it was trained on"
+            )
         raise ModelError(
             f"{folder}: is no model folder: expected config.json and *.safetensors (or a KerasHub preset "
             "with model.weights.h5), received no config.json"
@@ -38,8 +40,8 @@ def check_folder(folder: Path) -> Literal["hf", "keras"]:
         pickles = sorted(file.name for file in folder.glob("*.bin"))
         if pickles:
             raise ModelError(
-                f"{folder}: expected weights as *.safetensors, received only {pickles[0]}, a pickle file that "
-                "could run code when it is read; save the model again with safetensors"
+                f"{folder}: expected weights as *.safetensors, received only {pickles[0]}, a pickle file "
+                "that could run code when it is read; save the model again with safetensors"
             )
         raise ModelError(f"{folder}: is no model folder: expected *.safetensors beside config.json")
     index = folder / "model.safetensors.index.json"

@@ -60,15 +60,33 @@ def convert_gguf(source: Path, folder: Path) -> None:
     Raises:
         ModelError: The file is damaged, or of a kind that cannot be converted.
     """
-    gguf = read_gguf(source)
-    config = gguf_config(gguf)
     _log.info("converting %s (once)", source.name)
-    end_ids = write_tokenizer(gguf, folder)
+    gguf = read_gguf(source)
+    try:
+        config = gguf_config(gguf)
+        end_ids = write_tokenizer(gguf, folder)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"{source}: the GGUF file's metadata is damaged or incomplete: {error!r}") from error
     generation = {key: config[key] for key in ("bos_token_id", "pad_token_id")} | {"eos_token_id": end_ids}
     for name, content in (("config.json", config), ("generation_config.json", generation)):
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         (folder / name).write_text(text, encoding="utf-8")
+    _check_layers(gguf, config["num_hidden_layers"])
     _write_safetensors(gguf, config, folder / "model.safetensors")
+
+
+def _check_layers(gguf: Gguf, count: int) -> None:
+    layers: dict[int, set[str]] = {number: set() for number in range(count)}
+    for name in gguf.tensors:
+        if found := _LAYER_NAME.fullmatch(name):
+            layers.setdefault(int(found[1]), set()).add(f"{found[2]}.{found[3]}")
+    for number, kinds in layers.items():
+        if kinds != layers[0] or not kinds:
+            odd = sorted(kinds ^ layers[0]) or ["all of them"]
+            raise ModelError(
+                f"{gguf.path}: expected the same tensors in each of {count} layers; layer {number} differs "
+                f"in {', '.join(odd)}"
+            )
 
 
 def _write_safetensors(gguf: Gguf, config: dict[str, Any], path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def read_gguf(path: Path) -> Gguf:
     if int(metadata.get("split.count", 1)) > 1:
         raise ModelError(f"{path}: is one of {metadata['split.count']} parts; merge them into one file first")
     found = [header.tensor() for _ in range(tensor_count)]
-    alignment = int(metadata.get("general.alignment", 32))
+    alignment = int(metadata.get("general.alignment", 0)) or 32
     start = -(-header.position // alignment) * alignment
     tensors = {}
     for name, shape, quantization, offset in found:
@@ -165,7 +166,8 @@ class _Header:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.bytes = memoryview(np.memmap(path, mode="r", dtype=np.uint8))
+        with path.open("rb") as file:
+            self.bytes = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
         self.position = 4
 
     def take(self, count: int) -> memoryview:
@@ -192,8 +194,8 @@ class _Header:
             raise ModelError(f"{self.path}: damaged GGUF file: unknown value type {kind}; fetch it again")
         element, count = self.scalar("I"), self.scalar("Q")
         if element in _SCALARS:
-            kind_ = np.dtype("<" + _SCALARS[element])
-            return np.frombuffer(self.take(count * kind_.itemsize), dtype=kind_)
+            dtype = np.dtype("<" + _SCALARS[element])
+            return np.frombuffer(self.take(count * dtype.itemsize), dtype=dtype)
         return [self.value(element) for _ in range(count)]
 
     def tensor(self) -> tuple[str, tuple[int, ...], int, int]:

@@ -16,6 +16,7 @@ from kerastune.models.special_tokens import TURN_END_TOKENS
 # Kinds of token, the same in GGUF and SentencePiece.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
+
 def write_tokenizer(gguf: Gguf, folder: Path) -> list[int]:
     """Write tokenizer.json and tokenizer_config.json, and tokenizer.model for a SentencePiece vocabulary.
 
@@ -32,13 +33,13 @@ def write_tokenizer(gguf: Gguf, folder: Path) -> list[int]:
     kind = gguf.metadata.get("tokenizer.ggml.model")
     tokens: list[str] = gguf.metadata.get("tokenizer.ggml.tokens", [])
     types = np.asarray(gguf.metadata.get("tokenizer.ggml.token_type", np.full(len(tokens), NORMAL)))
+    prefix = bool(gguf.metadata.get("tokenizer.ggml.add_space_prefix", True))
     if kind == "llama":
         # llama.cpp shows a user's own runs of spaces as spaces; SentencePiece knows them as "▁▁".
         tokens = [
             token.replace(" ", "▁") if type_ == USER_DEFINED else token
             for token, type_ in zip(tokens, types.tolist(), strict=True)
         ]
-        prefix = bool(gguf.metadata.get("tokenizer.ggml.add_space_prefix", True))
         scores = np.asarray(gguf.metadata["tokenizer.ggml.scores"])
         parts = _sentencepiece_parts(tokens, scores, types, prefix, _token(gguf, tokens, "unknown"))
         write_sentencepiece(tokens, scores, types, prefix, _special_ids(gguf), folder / "tokenizer.model")
@@ -54,7 +55,7 @@ def write_tokenizer(gguf: Gguf, folder: Path) -> list[int]:
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added_tokens(tokens, types),
+        "added_tokens": _added_tokens(tokens, types, normalized=kind == "llama" and not prefix),
         **parts,
         "post_processor": _post_processor(gguf, tokens, kind),
     }
@@ -142,7 +143,9 @@ def _pre_tokenizer(gguf: Gguf) -> str:
     return str(pre)
 
 
-def _added_tokens(tokens: list[str], types: npt.NDArray[np.int32]) -> list[dict[str, Any]]:
+def _added_tokens(
+    tokens: list[str], types: npt.NDArray[np.int32], *, normalized: bool
+) -> list[dict[str, Any]]:
     return [
         {
             "id": int(number),
@@ -150,8 +153,9 @@ def _added_tokens(tokens: list[str], types: npt.NDArray[np.int32]) -> list[dict[
             "single_word": False,
             "lstrip": False,
             "rstrip": False,
-            # A user-defined piece is looked for in the text as the model sees it, with its "▁".
-            "normalized": bool(types[number] == USER_DEFINED),
+            # A user-defined piece is looked for in the text as the model sees it, with its "▁", unless
+            # that would put a prefix before the piece too.
+            "normalized": normalized and bool(types[number] == USER_DEFINED),
             "special": bool(types[number] != USER_DEFINED),
         }
         for number in np.flatnonzero(np.isin(types, (UNKNOWN, CONTROL, USER_DEFINED)))
@@ -170,7 +174,9 @@ def _post_processor(gguf: Gguf, tokens: list[str], kind: str) -> dict[str, Any] 
         return None
 
     def sequence(name: str, type_id: int) -> list[dict[str, Any]]:
-        around = [[{"SpecialToken": {"id": token, "type_id": type_id}}] if token else [] for token in (bos, eos)]
+        around = [
+            [{"SpecialToken": {"id": token, "type_id": type_id}}] if token else [] for token in (bos, eos)
+        ]
         return [*around[0], {"Sequence": {"id": name, "type_id": type_id}}, *around[1]]
 
     specials = {

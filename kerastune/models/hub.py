@@ -25,7 +25,7 @@ def hub_folder(repo_id: str) -> Path:
     errors = require("huggingface_hub.errors", "hf")
     secret = find_token("hf")
     token = None if secret is None else secret.token
-    page = f"{hub.constants.ENDPOINT}/{repo_id}"
+    page = f"{require('huggingface_hub.constants', 'hf').ENDPOINT}/{repo_id}"
     try:
         folder = Path(
             hub.snapshot_download(repo_id, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, token=token)
@@ -44,7 +44,7 @@ def hub_folder(repo_id: str) -> Path:
         raise _unreachable(repo_id, error) from error
     except Exception as error:
         # The client's transport has error classes of its own, which change from version to version.
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore", "requests", "urllib3"):
+        if not type(error).__module__.startswith(("http", "requests", "urllib3")):
             raise
         raise _unreachable(repo_id, error) from error
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.weights.h5")):
@@ -58,7 +58,9 @@ def _gated(repo_id: str, page: str, has_token: bool) -> str:
             f"{repo_id}: this model is gated and the token that was found has no access to it; accept its "
             f"licence at {page} with the account of that token"
         )
-    return f"{repo_id}: this model is gated; accept its licence at {page}, then set HF_TOKEN to a token of yours"
+    return (
+        f"{repo_id}: this model is gated; accept its licence at {page}, then set HF_TOKEN to a token of yours"
+    )
 
 
 def _unreachable(repo_id: str, error: Exception) -> ModelError:

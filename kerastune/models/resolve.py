@@ -4,7 +4,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-from kerastune.errors import MissingExtraError, ModelError
+from kerastune.errors import ModelError
 from kerastune.models.cache import build_once, cache_root, sha256_of
 from kerastune.models.files import ModelFiles
 from kerastune.models.folder import check_folder
@@ -74,16 +74,11 @@ def _converted(source: Path, cache_dir: Path) -> Path:
 
 
 def _preset(name: str) -> tuple[str, Path]:
-    try:
-        presets = preset_handles()
-    except MissingExtraError:
-        presets = {}  # the message below names the accepted forms all the same
+    presets = preset_handles()
     if name not in presets:
-        near = get_close_matches(name, [PACKAGED_NAME, *presets], n=3, cutoff=0.6)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ModelError(f"unknown model {name!r}{hint} Expected {_FORMS}" if near else (
-            f"unknown model {name!r}; expected {_FORMS}"
-        ))
+        near = get_close_matches(name, [PACKAGED_NAME, *presets], n=3)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ModelError(f"unknown model {name!r}{hint}; expected {_FORMS}")
     handle = presets[name]
     if handle.startswith("hf://"):
         return handle.removeprefix("hf://"), hub_folder(handle.removeprefix("hf://"))

@@ -31,9 +31,7 @@ def write_sentencepiece(
     """
     proto = require("sentencepiece.sentencepiece_model_pb2", "gemma").ModelProto()
     unknown = special_ids["unk"] if special_ids["unk"] >= 0 else 0
-    for number, (token, score, type_) in enumerate(
-        zip(tokens, scores.tolist(), types.tolist(), strict=True)
-    ):
+    for number, (token, score, type_) in enumerate(zip(tokens, scores.tolist(), types.tolist(), strict=True)):
         # TensorFlow Text refuses a model without exactly one piece of type UNKNOWN.
         kind = _UNKNOWN if number == unknown else _CONTROL if type_ == _UNKNOWN else type_
         proto.pieces.add(piece=token, score=score, type=kind)

@@ -1,0 +1,110 @@
+"""kerastune: fine-tune an open language model on your own labels, and get a submission you can trust.
+
+The whole public API is here, and each name is imported when it is first used.
+
+    import kerastune as kt
+
+    train = kt.read_dataset("data/reviews/train.tsv", task="review-sentiment")
+    test = kt.read_dataset("data/reviews/test.tsv", task="review-sentiment", labelled=False)
+    run = kt.train(train, model="gemma3-270m", out="runs/mine")
+    scores = run.score(test)
+    run.write_submission(scores, test, "submission.tsv")
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerastune.config import (
+        LoraSpec,
+        ModelSpec,
+        RunConfig,
+        ScoreSpec,
+        TrainSpec,
+        read_config,
+        write_config,
+    )
+    from kerastune.dataset import Dataset, read_dataset, report_data
+    from kerastune.encoding import Encoder
+    from kerastune.errors import KerastuneError
+    from kerastune.evaluation import Metrics, evaluate
+    from kerastune.models import resolve_model
+    from kerastune.preview import preview
+    from kerastune.run import Run, make_encoder, train
+    from kerastune.scoring import Scores
+    from kerastune.submission import check_submission, write_submission
+    from kerastune.task import Task, get_task
+    from kerastune.template import Template, get_template
+    from kerastune.tokenizer import Tokenizer, load_tokenizer
+
+_HOME = {
+    "Dataset": "dataset",
+    "Encoder": "encoding",
+    "KerastuneError": "errors",
+    "LoraSpec": "config",
+    "Metrics": "evaluation",
+    "ModelSpec": "config",
+    "Run": "run",
+    "RunConfig": "config",
+    "ScoreSpec": "config",
+    "Scores": "scoring",
+    "Task": "task",
+    "Template": "template",
+    "Tokenizer": "tokenizer",
+    "TrainSpec": "config",
+    "check_submission": "submission",
+    "evaluate": "evaluation",
+    "get_task": "task",
+    "get_template": "template",
+    "load_tokenizer": "tokenizer",
+    "make_encoder": "run",
+    "preview": "preview",
+    "read_config": "config",
+    "read_dataset": "dataset",
+    "report_data": "dataset",
+    "resolve_model": "models",
+    "train": "run",
+    "write_config": "config",
+    "write_submission": "submission",
+}
+
+__all__ = [
+    "Dataset",
+    "Encoder",
+    "KerastuneError",
+    "LoraSpec",
+    "Metrics",
+    "ModelSpec",
+    "Run",
+    "RunConfig",
+    "ScoreSpec",
+    "Scores",
+    "Task",
+    "Template",
+    "Tokenizer",
+    "TrainSpec",
+    "check_submission",
+    "evaluate",
+    "get_task",
+    "get_template",
+    "load_tokenizer",
+    "make_encoder",
+    "preview",
+    "read_config",
+    "read_dataset",
+    "report_data",
+    "resolve_model",
+    "train",
+    "write_config",
+    "write_submission",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'kerastune' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"kerastune.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

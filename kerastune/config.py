@@ -1,0 +1,256 @@
+"""Options as small frozen values, in TOML and back. One name for one thing: Python, TOML and flags agree."""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kerastune.atomic import write_text
+from kerastune.errors import ConfigError
+
+Backend = Literal["jax", "tensorflow", "torch"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Layout = Literal["native", "peft"]
+LossOn = Literal["completion", "all"]
+Mode = Literal["likelihood", "generate"]
+StackName = Literal["keras"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which base model, and what runs it.
+
+    Args:
+        model: `gemma3-270m`, a local folder, a `.gguf` file, `owner/name`, or a KerasHub preset.
+        stack: `"keras"`.
+        backend: Keras' backend.
+        dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it, else float32.
+    """
+
+    model: str = "gemma3-270m"
+    stack: StackName = "keras"
+    backend: Backend = "jax"
+    dtype: Dtype = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSpec:
+    """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685): y = W x + (alpha / rank) B A x.
+
+    Args:
+        rank: Rank of the update.
+        alpha: Numerator of its scale; None means `rank`, a scale of 1.
+        targets: Layers to adapt, in either stack's names: `query` and `q_proj` are one thing.
+        dropout: Probability by which inputs of the update are dropped in training.
+        layout: `"peft"` is PEFT's factorisation on both stacks, so that one seed gives one run;
+            `"native"` is Keras' `enable_lora`, whose query heads share one B and have an A each.
+    """
+
+    rank: int = 8
+    alpha: float | None = None
+    targets: tuple[str, ...] = ("query", "value")
+    dropout: float = 0.0
+    layout: Layout = "peft"
+
+    def __post_init__(self) -> None:
+        _check("rank", self.rank, self.rank >= 1, "1 or more")
+        _check("alpha", self.alpha, self.alpha is None or self.alpha > 0, "more than 0")
+        _check("dropout", self.dropout, 0 <= self.dropout < 1, "from 0 up to, not including, 1")
+        _check("targets", self.targets, len(self.targets) > 0, "one layer name or more")
+
+    @property
+    def scale(self) -> float:
+        """What the low-rank product is multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """How to train.
+
+    Args:
+        epochs: Passes over the training rows.
+        batch_size: Rows of a forward pass.
+        accumulate: Forward passes of an optimizer step.
+        learning_rate: Its peak, after the warm-up.
+        weight_decay: AdamW's decay (Loshchilov & Hutter, arXiv:1711.05101); not on biases and scales.
+        warmup: Fraction of the steps in which the learning rate rises from 0; a cosine to 0 follows.
+        clip_norm: The most that the gradients' global norm may be; 0 leaves them as they are.
+        loss_on: `"completion"` trains the answer and the end token; `"all"` the whole text.
+        max_length: The most tokens of an example.
+        patience: Epochs without a better validation loss after which training stops; 0 never stops.
+        seed: Decides the initial adapter, the order and the dropout.
+    """
+
+    epochs: int = 3
+    batch_size: int = 8
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    clip_norm: float = 1.0
+    loss_on: LossOn = "completion"
+    max_length: int = 256
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "accumulate", "max_length"):
+            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        _check("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
+        for name in ("weight_decay", "clip_norm", "patience", "seed"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _check("warmup", self.warmup, 0 <= self.warmup < 1, "from 0 up to, not including, 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSpec:
+    """How to score.
+
+    Args:
+        mode: `"likelihood"` compares the labels' log-probabilities; `"generate"` reads the label out of
+            generated text, and reports how often that is no label.
+        score_batch_size: Rows of a forward pass.
+    """
+
+    mode: Mode = "likelihood"
+    score_batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        _check("score_batch_size", self.score_batch_size, self.score_batch_size >= 1, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run was asked to do; what `config.toml` of a run folder holds.
+
+    Args:
+        task: The task's name.
+        template: The template's name; None takes the task's.
+        verbalizer: The verbalizer's name; None takes the task's.
+        train_file: Labelled rows to train on.
+        validation_file: Labelled rows to watch while training, if any.
+        model: The base model.
+        lora: The adapter.
+        train: The training.
+        score: The scoring.
+    """
+
+    task: str = "review-sentiment"
+    template: str | None = None
+    verbalizer: str | None = None
+    train_file: str | None = None
+    validation_file: str | None = None
+    model: ModelSpec = field(default_factory=ModelSpec)
+    lora: LoraSpec = field(default_factory=LoraSpec)
+    train: TrainSpec = field(default_factory=TrainSpec)
+    score: ScoreSpec = field(default_factory=ScoreSpec)
+
+    def with_options(self, options: Mapping[str, Any]) -> "RunConfig":
+        """Replace options by name, whichever section they are of; None leaves one as it is.
+
+        Raises:
+            ConfigError: There is no option of that name, or its value is refused.
+
+        Example:
+            >>> RunConfig().with_options({"rank": 4, "epochs": None}).lora.rank
+            4
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        table = dataclasses.asdict(self)
+        for name, value in given.items():
+            _section(table, name)[name] = value
+        return _build(RunConfig, table, "options")
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a TOML file of options; those it does not name keep their defaults.
+
+    Raises:
+        ConfigError: The file is missing or no TOML, or an option is unknown or of the wrong type.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return _build(RunConfig, table, str(path))
+
+
+def write_config(config: RunConfig, path: Path) -> None:
+    """Write every option as TOML; `read_config` gives the same value back."""
+    import tomli_w
+
+    def kept(table: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            key: kept(value)
+            if isinstance(value, dict)
+            else list(value)
+            if isinstance(value, tuple)
+            else value
+            for key, value in table.items()
+            if value is not None
+        }
+
+    write_text(path, tomli_w.dumps(kept(dataclasses.asdict(config))))
+
+
+def _section(table: dict[str, Any], name: str) -> dict[str, Any]:
+    sections = [table, *(value for value in table.values() if isinstance(value, dict))]
+    for section in sections:
+        if name in section and not isinstance(section[name], dict):
+            return section
+    known = [key for section in sections for key in section if not isinstance(section[key], dict)]
+    raise ConfigError(f"unknown option {name!r}{_near(name, known)}")
+
+
+def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
+    """Make a dataclass of a table, strictly: every key known, every value of its field's type."""
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise ConfigError(f"{where}: unknown option {key!r}{_near(key, list(hints))}")
+        values[key] = _value(hints[key], value, f"{where}: {key}")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _build(typing.cast("type[Any]", hint), value, where)
+    if origin is Literal:
+        if value in args:
+            return value
+        raise ConfigError(f"{where}: expected {' or '.join(map(repr, args))}, received {value!r}")
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _value(args[0], value, where)
+    if origin is tuple:
+        if isinstance(value, list | tuple) and all(isinstance(item, args[0]) for item in value):
+            return tuple(value)
+        raise ConfigError(f"{where}: expected a list of {args[0].__name__}, received {value!r}")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, received {value!r}")
+
+
+def _near(name: str, known: list[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else f"; there are: {', '.join(known)}"
+
+
+def _check(name: str, value: object, allowed: bool, expected: str) -> None:
+    if not allowed:
+        raise ConfigError(f"{name}: expected {expected}, received {value!r}")

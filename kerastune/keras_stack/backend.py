@@ -1,0 +1,90 @@
+"""Choosing Keras' backend and dtype before anything heavy is imported."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from kerastune.config import Backend, Dtype
+from kerastune.errors import ConfigError
+from kerastune.extras import require
+
+# Made before JAX and TensorFlow are imported, and only where the user has set nothing. Both frameworks
+# live in one process (KerasHub imports TensorFlow), so neither may take all the GPU's memory at once.
+_DEFAULTS = {
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+
+
+def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
+    """Import Keras on a backend.
+
+    Args:
+        backend: The backend; `KERAS_BACKEND` is set for this process.
+        cache_dir: Where JAX keeps compiled programs from one run to the next, unless it is told otherwise.
+
+    Returns:
+        The keras module.
+
+    Raises:
+        ConfigError: Keras was already imported on another backend.
+        MissingExtraError: Keras, KerasHub or the backend is not installed.
+    """
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = backend
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        if backend == "jax":
+            os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "jax"))
+            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+    require(backend, "hf" if backend == "torch" else "keras")
+    keras = require("keras", "keras")
+    active = keras.config.backend()
+    if active != backend:
+        raise ConfigError(
+            f"backend: expected {backend!r}, but Keras already runs on {active!r} in this process; "
+            f"restart Python, or set KERAS_BACKEND={backend} before Keras is imported"
+        )
+    return keras
+
+
+def device_and_dtype(backend: Backend, dtype: Dtype) -> tuple[str, str]:
+    """Say what computes, and in which dtype.
+
+    `"auto"` is bfloat16 on a TPU and on a GPU of compute capability 8.0 or more, which have it in
+    hardware; older GPUs emulate it, and float16 overflows in Gemma 3, so those and CPUs compute in float32.
+
+    Returns:
+        The device's kind and the dtype's name.
+    """
+    device, capability = _device(backend)
+    if dtype != "auto":
+        return device, dtype
+    fast = device == "tpu" or (device == "gpu" and capability >= 8.0)
+    return device, "bfloat16" if fast else "float32"
+
+
+def _device(backend: Backend) -> tuple[str, float]:
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        capability = float(getattr(device, "compute_capability", 0) or 0)
+        return {"cuda": "gpu", "rocm": "gpu"}.get(device.platform, device.platform), capability
+    if backend == "torch":
+        import torch
+
+        if not torch.cuda.is_available():
+            return "cpu", 0.0
+        major, minor = torch.cuda.get_device_capability()
+        return "gpu", major + minor / 10
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "cpu", 0.0
+    major, minor = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+    return "gpu", major + minor / 10

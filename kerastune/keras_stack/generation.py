@@ -1,0 +1,57 @@
+"""Generation with KerasHub's samplers: prompts as ids in, answers as ids out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras_hub
+import numpy as np
+
+from kerastune.stack import Sampling
+
+# Prompts and answers are laid out in multiples of this, so that few lengths are compiled.
+_MULTIPLE = 32
+
+
+def make_sampler(sampling: Sampling) -> Any:
+    """Choose KerasHub's sampler: greedy at temperature 0, else top-p within top-k."""
+    if sampling.temperature == 0:
+        return keras_hub.samplers.GreedySampler()
+    kwargs = {"temperature": sampling.temperature, "seed": sampling.seed}
+    if sampling.top_p < 1:
+        return keras_hub.samplers.TopPSampler(p=sampling.top_p, k=sampling.top_k or None, **kwargs)
+    if sampling.top_k:
+        return keras_hub.samplers.TopKSampler(k=sampling.top_k, **kwargs)
+    return keras_hub.samplers.RandomSampler(**kwargs)
+
+
+def generate(
+    causal_lm: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    sampling: Sampling,
+) -> list[list[int]]:
+    """Continue prompts of any lengths in one batch; see `Stack.generate`."""
+    length = max(map(len, prompts)) + max_new_tokens
+    length = -(-length // _MULTIPLE) * _MULTIPLE
+    token_ids = np.full((len(prompts), length), pad_id, np.int32)
+    padding_mask = np.zeros((len(prompts), length), np.bool_)
+    for row, prompt in enumerate(prompts):
+        token_ids[row, : len(prompt)] = prompt
+        padding_mask[row, : len(prompt)] = True
+    causal_lm.compile(sampler=make_sampler(sampling))
+    outputs = causal_lm.generate(
+        {"token_ids": token_ids, "padding_mask": padding_mask}, stop_token_ids=tuple(stop_ids)
+    )
+    written = np.asarray(outputs["token_ids"])
+    return [
+        _until_stop(written[row, len(prompt) : len(prompt) + max_new_tokens].tolist(), stop_ids)
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
+    end = next((place for place, number in enumerate(ids) if number in stop_ids), len(ids))
+    return ids[:end]

@@ -1,0 +1,197 @@
+"""LoRA on KerasHub's layers, in either geometry, added on the activations.
+
+Keras' own `enable_lora` adds the low-rank product to the kernel, where bfloat16 rounds small updates away.
+Here the factors and their products stay in float32, and the sum is rounded once.
+"""
+
+from dataclasses import dataclass
+from types import MethodType
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerastune.config import LoraSpec
+from kerastune.errors import AdapterError, ConfigError
+from kerastune.lora import Array, Factors, initial_a, initial_native_a, native_to_peft, peft_to_native
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a linear layer's kernel splits into inputs and outputs, in the letters of its einsum.
+
+    Args:
+        inputs: Letters of the layer's input, such as `"btd"` for `"btd,ndh->btnh"`.
+        kernel: Letters of the kernel, `"ndh"`.
+        outputs: Letters of the output, `"btnh"`.
+        sizes: Letter of the kernel -> its length.
+    """
+
+    inputs: str
+    kernel: str
+    outputs: str
+    sizes: dict[str, int]
+
+    @classmethod
+    def of(cls, layer: Any) -> "Geometry":
+        """Read the geometry off an `EinsumDense` or a `Dense`.
+
+        Raises:
+            ConfigError: It is neither, so no adapter can be put on it.
+        """
+        if isinstance(layer, keras.layers.EinsumDense):
+            inputs, kernel, outputs = layer.equation.replace("->", ",").split(",")
+        elif isinstance(layer, keras.layers.Dense):
+            inputs, kernel, outputs = "...x", "xy", "...y"
+        else:
+            raise ConfigError(f"targets: {layer.path} is a {type(layer).__name__}, not a linear layer")
+        return cls(inputs, kernel, outputs, dict(zip(kernel, layer.kernel.shape, strict=True)))
+
+    @property
+    def contracted(self) -> str:
+        """The kernel's letters that the product sums over."""
+        return "".join(letter for letter in self.kernel if letter not in self.outputs)
+
+    @property
+    def produced(self) -> str:
+        """The kernel's letters that the output keeps."""
+        return "".join(letter for letter in self.kernel if letter in self.outputs)
+
+    def shape(self, letters: str) -> tuple[int, ...]:
+        """The lengths of these letters."""
+        return tuple(self.sizes[letter] for letter in letters)
+
+    @property
+    def heads(self) -> int:
+        """In the native geometry: how many A share one B."""
+        return int(np.prod(self.shape(self.produced[:-1])))
+
+
+class LoraLayer:
+    """The update on one linear layer: its two variables, and what the layer adds of them.
+
+    Args:
+        layer: A built linear layer; its call is extended in place.
+        module: Hugging Face's path of the layer.
+        lora: The adapter's options.
+        seed: Seed of the initial A and of the dropout.
+    """
+
+    def __init__(self, layer: Any, module: str, lora: LoraSpec, seed: int) -> None:
+        self.module = module
+        self.native = lora.layout == "native"
+        self.geometry = geometry = Geometry.of(layer)
+        self.rank = lora.rank
+        self.alpha = lora.rank * lora.scale
+        # "R" is the rank's letter: the layers' own equations are in lower case.
+        if self.native:
+            if geometry.kernel[-1] not in geometry.outputs:
+                raise ConfigError(
+                    f"targets: {layer.path}: the native layout needs outputs last in the kernel"
+                )
+            a_letters, b_letters = geometry.kernel[:-1] + "R", "R" + geometry.kernel[-1]
+            between = geometry.outputs.replace(geometry.kernel[-1], "R")
+        else:
+            a_letters, b_letters = geometry.contracted + "R", "R" + geometry.produced
+            between = "".join(c for c in geometry.inputs if c not in geometry.contracted) + "R"
+        self._down = f"{geometry.inputs},{a_letters}->{between}"
+        self._up = f"{between},{b_letters}->{geometry.outputs}"
+        sizes = {**geometry.sizes, "R": lora.rank}
+        self._a_shape = tuple(sizes[letter] for letter in a_letters)
+        self._b_shape = tuple(sizes[letter] for letter in b_letters)
+        self._attach(layer, lora, seed)
+
+    def _attach(self, layer: Any, lora: LoraSpec, seed: int) -> None:
+        layer._tracker.unlock()  # as enable_lora does: a built layer takes no variables otherwise
+        self.a = layer.add_weight(
+            name="lora_a", shape=self._a_shape, initializer="zeros", dtype="float32", autocast=False
+        )
+        self.b = layer.add_weight(
+            name="lora_b", shape=self._b_shape, initializer="zeros", dtype="float32", autocast=False
+        )
+        self.dropout = None
+        if lora.dropout:
+            draws = _stable_seed(self.module, seed)
+            self.dropout = layer.lora_dropout = keras.layers.Dropout(
+                lora.dropout, seed=draws, dtype="float32"
+            )
+        layer._tracker.lock()
+        self.a.assign(self._initial_a(seed))
+        layer.call = MethodType(_adapted(layer.call, self, lora.scale), layer)
+
+    def _initial_a(self, seed: int) -> Array:
+        if self.native:
+            return initial_native_a(self.module, self._a_shape, seed)
+        fan_in = int(np.prod(self._a_shape[:-1]))
+        return initial_a(self.module, fan_in, self.rank, seed).T.reshape(self._a_shape)
+
+    def update(self, inputs: Any) -> Any:
+        """Compute B A x of float32 inputs, without the scale."""
+        return ops.einsum(self._up, ops.einsum(self._down, inputs, self.a), self.b)
+
+    def state(self) -> dict[str, Any]:
+        """The variables that training changes."""
+        state = {"a": self.a, "b": self.b}
+        return state if self.dropout is None else {**state, "draws": self.dropout.seed_generator.state}
+
+    def factors(self) -> Factors:
+        """The update in PEFT's geometry."""
+        a, b = (np.asarray(ops.convert_to_numpy(variable)) for variable in (self.a, self.b))
+        if self.native:
+            return native_to_peft(self._by_head(a), b, self.alpha)
+        return Factors(a=a.reshape(-1, self.rank).T, b=b.reshape(self.rank, -1).T, alpha=self.alpha)
+
+    def assign(self, factors: Factors) -> None:
+        """Take an update in PEFT's geometry.
+
+        Raises:
+            AdapterError: It has another shape or scale.
+        """
+        mine = self.factors()
+        for name, expected, received in (
+            ("A of shape", mine.a.shape, factors.a.shape),
+            ("B of shape", mine.b.shape, factors.b.shape),
+            ("alpha", mine.alpha, factors.alpha),
+        ):
+            if expected != received:
+                raise AdapterError(f"{self.module}: expected {name} {expected}, received {received}")
+        if self.native:
+            a, b = peft_to_native(factors, self.geometry.heads, self.module)
+            a = self._from_heads(a)
+        else:
+            a, b = factors.a.T.reshape(self._a_shape), factors.b.T.reshape(self._b_shape)
+        self.a.assign(a)
+        self.b.assign(b)
+
+    def _axes(self) -> list[int]:
+        """The kernel's leading axes with the heads first."""
+        leading = self.geometry.kernel[:-1]
+        heads = [axis for axis, letter in enumerate(leading) if letter in self.geometry.outputs]
+        rest = [axis for axis, letter in enumerate(leading) if letter not in self.geometry.outputs]
+        return [*heads, *rest, len(leading)]
+
+    def _by_head(self, a: Array) -> Array:
+        return a.transpose(self._axes()).reshape(self.geometry.heads, -1, self.rank)
+
+    def _from_heads(self, a: Array) -> Array:
+        axes = self._axes()
+        shape = [self._a_shape[axis] for axis in axes]
+        return a.reshape(shape).transpose(np.argsort(axes))
+
+
+def _adapted(base_call: Any, lora: LoraLayer, scale: float) -> Any:
+    """The layer's call with the update added on."""
+
+    def call(_: Any, inputs: Any, training: bool | None = None) -> Any:
+        outputs = base_call(inputs)
+        inputs = ops.cast(inputs, "float32")
+        if lora.dropout is not None:
+            inputs = lora.dropout(inputs, training=training)
+        return ops.cast(ops.cast(outputs, "float32") + scale * lora.update(inputs), outputs.dtype)
+
+    return call
+
+
+def _stable_seed(module: str, seed: int) -> int:
+    return int(np.random.SeedSequence([seed, *module.encode()]).generate_state(1)[0])

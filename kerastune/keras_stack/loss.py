@@ -1,0 +1,87 @@
+"""The loss: cross-entropy at the answer positions, with the language-model head nowhere else.
+
+More than half of a small Gemma is its head, so logits where no answer is would cost more than the model.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+class AnswerModel(keras.Model):
+    """A backbone with its head at the answer positions, whose output is its own loss.
+
+    Args:
+        backbone: A KerasHub backbone with a `token_embedding` that can be reversed.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        # Weights of a batch must not be rounded to the backbone's dtype on their way in.
+        super().__init__(name="answer_model", dtype="float32")
+        self.backbone = backbone
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Compute each answer token's weighted cross-entropy.
+
+        Args:
+            inputs: The arrays of a `Batch`, by their names.
+            training: Whether dropout is on.
+
+        Returns:
+            `[B, K] float32`.
+        """
+        hidden = hidden_states(self.backbone, inputs, training)
+        at_answers = ops.take_along_axis(hidden, inputs["answer_positions"][:, :, None], axis=1)
+        logits = ops.cast(self.backbone.token_embedding(at_answers, reverse=True), "float32")
+        chosen = ops.take_along_axis(logits, inputs["answer_ids"][:, :, None], axis=-1)[:, :, 0]
+        return (ops.logsumexp(logits, axis=-1) - chosen) * inputs["answer_weights"]
+
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **_: Any) -> Any:
+        """Sum the token losses; the answer weights already carry the step's normalisation."""
+        del x, y
+        return ops.sum(y_pred)
+
+
+class LabelModel(keras.Model):
+    """A backbone with only the head's rows of a few tokens, at each row's last token.
+
+    Args:
+        backbone: A KerasHub backbone.
+        label_ids: The tokens.
+    """
+
+    def __init__(self, backbone: Any, label_ids: tuple[int, ...]) -> None:
+        super().__init__(name="label_model", dtype="float32")
+        self.backbone = backbone
+        self.label_ids = label_ids
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Compute the tokens' logits.
+
+        Args:
+            inputs: `token_ids [B, L]` and `padding_mask [B, L]`, padded on the right.
+            training: Whether dropout is on.
+
+        Returns:
+            `[B, labels] float32`.
+        """
+        hidden = hidden_states(self.backbone, inputs, training)
+        last = ops.sum(ops.cast(inputs["padding_mask"], "int32"), axis=1) - 1
+        final = ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+        embedding = self.backbone.token_embedding
+        if embedding.tie_weights:
+            rows = ops.take(embedding.embeddings, self.label_ids, axis=0)
+        else:
+            rows = ops.transpose(ops.take(embedding.reverse_embeddings, self.label_ids, axis=1))
+        logits = ops.matmul(ops.cast(final, "float32"), ops.transpose(ops.cast(rows, "float32")))
+        if embedding.logit_soft_cap is not None:
+            logits = ops.tanh(logits / embedding.logit_soft_cap) * embedding.logit_soft_cap
+        return logits
+
+
+def hidden_states(backbone: Any, inputs: dict[str, Any], training: bool | None) -> Any:
+    """Run the backbone; `[B, L, width]` in its dtype."""
+    return backbone(
+        {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]}, training=training
+    )

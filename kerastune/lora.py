@@ -1,0 +1,110 @@
+"""LoRA without a framework: a module's two factors, how they begin, and their two geometries.
+
+On disk and between the stacks an adapter is in PEFT's geometry: A is `[rank, in]`, B is `[out, rank]`,
+and the layer adds `scale * B A x`. Keras' `enable_lora` factorises a kernel `[..., last]` as A
+`[..., rank]` times B `[rank, last]`; where the kernel has a heads axis, every head has an A of its own and
+all share one B.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune.errors import AdapterError
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """One module's update in PEFT's geometry.
+
+    Args:
+        a: `[rank, in] float32`.
+        b: `[out, rank] float32`.
+        alpha: Numerator of the scale `alpha / rank`.
+    """
+
+    a: Array
+    b: Array
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        """Rank of the update."""
+        return int(self.a.shape[0])
+
+
+def _generator(module: str, seed: int) -> np.random.Generator:
+    # A stream for each module: adding a target or a layer leaves the others' beginnings as they were.
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *module.encode()])))
+
+
+def initial_a(module: str, fan_in: int, rank: int, seed: int) -> Array:
+    """PEFT's beginning of A `[rank, in]`: Kaiming-uniform with a = sqrt(5), so within 1 / sqrt(in).
+
+    The numbers depend on the module's name and the seed alone, whichever stack or backend asks. B begins
+    at zero, so that the adapted model begins as the base.
+
+    Args:
+        module: Hugging Face's path of the module.
+        fan_in: Length of the module's input.
+        rank: Rank of the update.
+        seed: Seed of the run.
+    """
+    limit = 1.0 / np.sqrt(fan_in)
+    return _generator(module, seed).uniform(-limit, limit, (rank, fan_in)).astype(np.float32)
+
+
+def initial_native_a(module: str, shape: tuple[int, ...], seed: int) -> Array:
+    """Keras' beginning of A `[..., rank]`: He-uniform over all axes but the last."""
+    limit = np.sqrt(6.0 / np.prod(shape[:-1]))
+    return _generator(module, seed).uniform(-limit, limit, shape).astype(np.float32)
+
+
+def native_to_peft(a: Array, b: Array, alpha: float) -> Factors:
+    """Say a native update exactly in PEFT's geometry, at rank heads x rank.
+
+    The heads' A are stacked and the shared B stands on the diagonal, so that B A is the same product; the
+    scale stays, so alpha grows with the rank.
+
+    Args:
+        a: `[heads, in, rank]`.
+        b: `[rank, head size]`.
+        alpha: The native alpha.
+
+    Example:
+        >>> a = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
+        >>> b = np.ones((2, 5), np.float32)
+        >>> peft = native_to_peft(a, b, alpha=2.0)
+        >>> peft.a.shape, peft.b.shape, peft.alpha
+        ((4, 3), (10, 4), 4.0)
+        >>> bool(np.allclose((peft.b @ peft.a).reshape(2, 5, 3), (a @ b).transpose(0, 2, 1)))
+        True
+    """
+    heads, _, rank = a.shape
+    stacked = a.transpose(0, 2, 1).reshape(heads * rank, -1)
+    diagonal = np.kron(np.eye(heads, dtype=np.float32), b.T)
+    return Factors(a=np.ascontiguousarray(stacked), b=diagonal, alpha=alpha * heads)
+
+
+def peft_to_native(factors: Factors, heads: int, module: str) -> tuple[Array, Array]:
+    """Undo `native_to_peft`.
+
+    Returns:
+        A `[heads, in, rank]` and B `[rank, head size]`.
+
+    Raises:
+        AdapterError: The factors are not a native update in PEFT's geometry.
+    """
+    rank, rest = divmod(factors.rank, heads)
+    size = factors.b.shape[0] // heads
+    b = factors.b[:size, :rank].T
+    if rest or not np.array_equal(np.kron(np.eye(heads, dtype=np.float32), b.T), factors.b):
+        raise AdapterError(
+            f"{module}: B is not block-diagonal over {heads} heads, so it has no native Keras form; "
+            f'load the adapter with layout "peft"'
+        )
+    a = factors.a.reshape(heads, rank, -1).transpose(0, 2, 1)
+    return np.ascontiguousarray(a), np.ascontiguousarray(b)

@@ -1,0 +1,32 @@
+"""Out of memory, said as what it is: every framework has words of its own for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kerastune.errors import ModelError
+
+# XLA on the CPU reports a failed allocation as the last of these.
+_SIGNS = ("resource_exhausted", "out of memory", "oom when allocating", "no reference output found")
+
+
+@contextmanager
+def explained_memory_errors(batch_size: int, length: int) -> Iterator[None]:
+    """Turn a framework's out-of-memory error into one line that says what to lower.
+
+    Args:
+        batch_size: Rows of the batch that did not fit.
+        length: Its tokens a row.
+
+    Raises:
+        ModelError: In place of the framework's error.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, ValueError) as error:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(sign in text for sign in _SIGNS):
+            raise ModelError(
+                f"out of memory at {batch_size} rows of {length} tokens; lower the batch size "
+                f"(and raise accumulate to keep the step), or max_length"
+            ) from error
+        raise

@@ -1,0 +1,277 @@
+"""A run: a folder that holds what was asked, the adapter, the history and the results.
+
+`config.toml`, `adapter/`, `history.jsonl`, `checkpoint/` while training, `scores.tsv`, `metrics.json`,
+`submission.tsv` and `manifest.json` can all be opened without this project.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kerastune.adapter import CARD, CONFIG, WEIGHTS, AdapterCard, read_adapter, write_adapter
+from kerastune.atomic import write_text
+from kerastune.config import RunConfig, read_config, write_config
+from kerastune.dataset import Dataset, require_classes
+from kerastune.encoding import Encoder
+from kerastune.environment import peak_memory_gb, sha256_of_files, versions
+from kerastune.errors import ConfigError
+from kerastune.evaluation import Metrics, evaluate, evaluate_predictions
+from kerastune.models import ModelFiles, resolve_model
+from kerastune.scoring import Scores, generate_labels, label_log_probabilities
+from kerastune.stack import Stack, load_stack
+from kerastune.submission import write_submission
+from kerastune.task import get_task
+from kerastune.template import get_template
+from kerastune.tokenizer import load_tokenizer
+from kerastune.training import CHECKPOINT, Trained, fit
+
+ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
+
+
+@dataclass
+class Session:
+    """A base model and the encoder that goes with it, loaded once and used for everything.
+
+    Args:
+        config: What is asked.
+        files: The base model's files.
+        encoder: What turns rows into ids.
+        stack: The loaded model.
+    """
+
+    config: RunConfig
+    files: ModelFiles
+    encoder: Encoder
+    stack: Stack
+
+    def card(self) -> AdapterCard:
+        """What an adapter of this session is for."""
+        task, template = self.encoder.task, self.encoder.template
+        return AdapterCard(
+            base_id=self.files.base_id,
+            model=self.files.name,
+            base_fingerprint=self.files.fingerprint,
+            tokenizer_fingerprint=self.encoder.tokenizer.fingerprint,
+            task=task.name,
+            template=template.name,
+            prompt=template.prompt,
+            completion=template.completion,
+            labels=task.labels,
+            label_words=task.words(self.encoder.verbalizer),
+            max_length=self.encoder.max_length,
+            layout=self.config.lora.layout,
+        )
+
+    def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
+        """Score every row; see `kerastune.scoring`."""
+        encodings = self.encoder.encode(dataset)
+        spec = self.config.score
+        log_probabilities = label_log_probabilities(
+            self.stack,
+            encodings,
+            pad_id=self.encoder.tokenizer.pad_id,
+            batch_size=spec.score_batch_size,
+            show=show,
+        )
+        generated = None
+        if spec.mode == "generate":
+            generated = generate_labels(self.stack, encodings, self.encoder, show=show)
+        return Scores(
+            ids=dataset.ids,
+            labels=self.encoder.task.labels,
+            log_probabilities=log_probabilities,
+            generated=generated,
+        )
+
+
+def make_encoder(config: RunConfig, files: ModelFiles) -> Encoder:
+    """Make the encoder that a configuration asks for; no model is loaded."""
+    task = get_task(config.task)
+    return Encoder(
+        task=task,
+        template=get_template(config.template or task.template),
+        tokenizer=load_tokenizer(files),
+        verbalizer=config.verbalizer,
+        max_length=config.train.max_length,
+    )
+
+
+def open_session(config: RunConfig) -> Session:
+    """Load the base model of a configuration, without an adapter.
+
+    Raises:
+        ModelError: The model is not found, damaged, or cannot be loaded.
+        MissingExtraError: The stack is not installed.
+    """
+    files = resolve_model(config.model.model)
+    # The encoder first: what it refuses should not cost the loading of a model.
+    encoder = make_encoder(config, files)
+    return Session(config, files, encoder, load_stack(config.model, files))
+
+
+@dataclass
+class Run:
+    """A run's folder, and its model once that is needed.
+
+    Args:
+        folder: The folder.
+        config: Its `config.toml`.
+        trained: What training came to, in the session that trained it.
+    """
+
+    folder: Path
+    config: RunConfig
+    trained: Trained | None = None
+    _session: Session | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Open a run's folder; the model is loaded when something is scored.
+
+        Raises:
+            ConfigError: The folder is no run, or its training has not ended.
+        """
+        folder = Path(folder)
+        if not (folder / CONFIG_TOML).is_file():
+            raise ConfigError(f"{folder}: expected a run's folder with {CONFIG_TOML}, which is not there")
+        if not (folder / ADAPTER).is_dir():
+            raise ConfigError(
+                f"{folder}: its training has not ended; start it again as before to go on, "
+                f"with --out {folder}"
+            )
+        return cls(folder, read_config(folder / CONFIG_TOML))
+
+    @property
+    def session(self) -> Session:
+        """The base model with this run's adapter.
+
+        Raises:
+            AdapterError: The adapter is damaged, or is for another base, template or label set.
+        """
+        if self._session is None:
+            factors, card = read_adapter(self.folder / ADAPTER)
+            files = resolve_model(self.config.model.model)
+            encoder = make_encoder(self.config, files)
+            fresh = Session(self.config, files, encoder, stack=None)  # type: ignore[arg-type]
+            card.require_same(fresh.card(), self.folder / ADAPTER)
+            fresh.stack = load_stack(self.config.model, files)
+            fresh.stack.add_lora(self.config.lora, self.config.train.seed)
+            fresh.stack.set_adapter(factors)
+            self._session = fresh
+        return self._session
+
+    def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
+        """Score every row of a dataset, labelled or not.
+
+        Args:
+            dataset: Rows of the run's task.
+            show: Whether to show progress.
+        """
+        return self.session.score(dataset, show=show)
+
+    def evaluate(self, dataset: Dataset, *, show: bool = True) -> Metrics:
+        """Score a labelled dataset and measure the scores against its labels."""
+        return measure(self.score(dataset, show=show), dataset)
+
+    def write_submission(self, scores: Scores, dataset: Dataset, path: str | Path) -> Path:
+        """Write a submission whose manifest says what made it; see `kerastune.submission`."""
+        return write_submission(path, dataset, scores.predicted_labels, extra=self.provenance(scores))
+
+    def provenance(self, scores: Scores | None = None) -> dict[str, Any]:
+        """What made this run's results: model, hashes of adapter and options, versions."""
+        adapter = self.folder / ADAPTER
+        card = json.loads((adapter / CARD).read_text(encoding="utf-8"))
+        said = {
+            "model": card["model"],
+            "base_id": card["base_id"],
+            "base_fingerprint": card["base_fingerprint"],
+            "adapter_sha256": sha256_of_files(adapter / name for name in (WEIGHTS, CONFIG, CARD)),
+            "config_sha256": sha256_of_files([self.folder / CONFIG_TOML]),
+            "versions": versions(),
+        }
+        if scores is not None and scores.invalid_rate is not None:
+            said["invalid_rate"] = scores.invalid_rate
+        return said
+
+
+def measure(scores: Scores, dataset: Dataset) -> Metrics:
+    """Measure scores against a dataset's labels.
+
+    Raises:
+        ConfigError: The dataset was read without its labels.
+    """
+    if dataset.labels is None:
+        raise ConfigError(f"{dataset.name}: was read without its labels; read it with labelled=True")
+    if scores.generated is not None:
+        return evaluate_predictions(scores.generated, dataset.labels, len(scores.labels))
+    return evaluate(scores.probabilities, dataset.labels)
+
+
+def train(
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    validation: Dataset | None = None,
+    config: RunConfig | None = None,
+    show: bool = True,
+    session: Session | None = None,
+    **options: Any,
+) -> Run:
+    """Fine-tune a base model on labelled rows and write a run's folder.
+
+    Started again on the folder of a run that was killed, with the same rows and options, it goes on from
+    the last checkpoint.
+
+    Args:
+        dataset: Labelled training rows.
+        out: The run's folder.
+        validation: Labelled rows to watch; the best epoch's adapter is kept.
+        config: The options; the defaults when None.
+        show: Whether to show progress.
+        session: A loaded base model without an adapter, of this configuration.
+        **options: Options by name that replace those of `config`, such as `rank=4`, `epochs=2`,
+            `model="gemma3-270m"`, `backend="torch"`.
+
+    Returns:
+        The run, ready to score.
+
+    Raises:
+        ConfigError: An option is unknown, or `out` holds a finished run.
+        DataError: The labels are of one class only.
+        ModelError: The model cannot be loaded or trained.
+    """
+    folder = Path(out)
+    config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
+    require_classes(dataset)
+    if (folder / ADAPTER).exists():
+        raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
+    session = session or open_session(config)
+    encoder = session.encoder
+    examples = encoder.encode(dataset).examples
+    watched = encoder.encode(validation).examples if validation is not None else ()
+    session.stack.add_lora(config.lora, config.train.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(config, folder / CONFIG_TOML)
+    trained = fit(
+        session.stack,
+        examples,
+        config.train,
+        pad_id=encoder.tokenizer.pad_id,
+        folder=folder,
+        validation=watched,
+        show=show,
+    )
+    write_adapter(folder / ADAPTER, session.stack.get_adapter(), session.card())
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    run = Run(folder, config, trained, session)
+    manifest = {
+        **run.provenance(),
+        "train": {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)},
+        "stack": asdict(session.stack.info),
+        "training": asdict(trained),
+        "peak_memory_gb": round(peak_memory_gb(), 2),
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    return run

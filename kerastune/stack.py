@@ -1,0 +1,135 @@
+"""The stack: arrays in, numbers out. All that Keras and Hugging Face have to do, and nothing about text.
+
+Reading, templates, encoding, the training loop, scoring and the adapter's files are shared code above and
+below this line, so a third stack is these few methods.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune.batching import Batch
+from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.errors import ConfigError
+from kerastune.lora import Factors
+from kerastune.models import ModelFiles
+
+
+@dataclass(frozen=True)
+class StackInfo:
+    """What runs, for the plan that is printed and the manifest that is kept.
+
+    Args:
+        stack: `"keras"` or `"hf"`.
+        backend: What computes: `"jax"`, `"tensorflow"` or `"torch"`.
+        device: The hardware, such as `"cpu"`.
+        dtype: The base's dtype.
+        parameters: How many the base has.
+        trainable: How many of the adapter are trained.
+    """
+
+    stack: str
+    backend: str
+    device: str
+    dtype: str
+    parameters: int
+    trainable: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Args:
+        temperature: 0 takes the likeliest token; higher is more random.
+        top_k: Only this many likeliest tokens are drawn from; 0 draws from all.
+        top_p: Only the likeliest tokens that make up this probability are drawn from.
+        seed: Seed of the draws.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+class Stack(Protocol):
+    """A base model with an adapter. One is made by `load_stack`."""
+
+    files: ModelFiles
+
+    @property
+    def info(self) -> StackInfo:
+        """What runs."""
+
+    def add_lora(self, lora: LoraSpec, seed: int) -> None:
+        """Freeze the base and put a fresh adapter on it.
+
+        Raises:
+            ConfigError: A target matches no layer; the near name is suggested.
+        """
+
+    def start_training(self, train: TrainSpec) -> None:
+        """Make a fresh optimizer for the adapter."""
+
+    def train_step(self, step: Sequence[Batch], learning_rate: float) -> float:
+        """Take one optimizer step and return its loss.
+
+        Args:
+            step: The batches to accumulate, of one shape.
+            learning_rate: The step's learning rate.
+
+        Returns:
+            Cross-entropy summed over the step's answer tokens, divided by the step's answer weights.
+        """
+
+    def token_losses(self, batch: Batch) -> NDArray[np.float32]:
+        """Return the weighted cross-entropy of each answer token, `[B, K]`, without dropout."""
+
+    def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the logits of these tokens after each row's last token, `[B, labels]`."""
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        pad_id: int,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        sampling: Sampling,
+    ) -> list[list[int]]:
+        """Continue each prompt until a stop token, which is left out, or `max_new_tokens`."""
+
+    def get_adapter(self) -> dict[str, Factors]:
+        """Return the adapter: Hugging Face's module path -> the module's update."""
+
+    def set_adapter(self, factors: Mapping[str, Factors]) -> None:
+        """Give the adapter these values; `add_lora` has been called with its rank and targets.
+
+        Raises:
+            AdapterError: A module is missing, unexpected or of another shape.
+        """
+
+    def training_state(self) -> dict[str, NDArray[Any]]:
+        """Return the adapter's and the optimizer's variables, to go on from later."""
+
+    def load_training_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what `training_state` returned."""
+
+
+def load_stack(spec: ModelSpec, files: ModelFiles) -> Stack:
+    """Load the base model on the stack that the spec names.
+
+    Raises:
+        ConfigError: There is no such stack.
+        ModelError: The model cannot be loaded.
+        MissingExtraError: The stack is not installed.
+    """
+    if spec.stack == "keras":
+        from kerastune.keras_stack import KerasStack
+
+        return KerasStack(spec, files)
+    raise ConfigError(f"stack: expected 'keras', received {spec.stack!r}")

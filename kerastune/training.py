@@ -1,0 +1,257 @@
+"""The training loop, one for every stack: order, schedule, validation, early stopping, checkpoints."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastune.batching import bucket_lengths, scoring_batches, training_steps
+from kerastune.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from kerastune.config import TrainSpec
+from kerastune.encoding import Encoded
+from kerastune.errors import ModelError
+from kerastune.memory import explained_memory_errors
+from kerastune.progress import progress
+from kerastune.stack import Stack
+
+HISTORY, CHECKPOINT = "history.jsonl", "checkpoint"
+_CHECKPOINT_SECONDS = 120.0
+_BEST = "best."
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training came to.
+
+    Args:
+        steps: Optimizer steps taken.
+        epochs: Epochs begun.
+        loss: Mean training loss of the last epoch.
+        best_epoch: The epoch whose adapter was kept, from 1.
+        validation_loss: Its validation loss, if there were validation rows.
+        seconds: Time spent, this session's only where training was resumed.
+        examples_per_second: Rate over that time, compilation included.
+    """
+
+    steps: int
+    epochs: int
+    loss: float
+    best_epoch: int
+    validation_loss: float | None
+    seconds: float
+    examples_per_second: float
+
+
+def learning_rate_at(step: int, total: int, spec: TrainSpec) -> float:
+    """Linear warm-up to the peak, then a cosine to zero (Loshchilov & Hutter, arXiv:1608.03983).
+
+    Args:
+        step: The step about to be taken, from 0.
+        total: Steps in all.
+        spec: Its peak and its warm-up's fraction.
+
+    Example:
+        >>> spec = TrainSpec(learning_rate=1.0, warmup=0.2)
+        >>> [round(learning_rate_at(step, 10, spec), 3) for step in (0, 1, 2, 6, 9)]
+        [0.5, 1.0, 1.0, 0.5, 0.038]
+    """
+    warm = math.ceil(total * spec.warmup)
+    if step < warm:
+        return spec.learning_rate * (step + 1) / warm
+    done = (step - warm) / max(1, total - warm)
+    return spec.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def fit(
+    stack: Stack,
+    examples: Sequence[Encoded],
+    spec: TrainSpec,
+    *,
+    pad_id: int,
+    folder: Path,
+    validation: Sequence[Encoded] = (),
+    show: bool = True,
+) -> Trained:
+    """Train a stack's adapter; where `folder` holds a checkpoint of the same training, go on from it.
+
+    With validation rows, the adapter of the epoch with the lowest validation loss is kept.
+
+    Args:
+        stack: A stack with an adapter.
+        examples: Labelled training examples.
+        spec: How to train.
+        pad_id: The token put at padding.
+        folder: The run's folder, for `history.jsonl` and `checkpoint/`.
+        validation: Labelled validation examples.
+        show: Whether to show a progress bar.
+
+    Raises:
+        ModelError: The loss is not finite, or memory ran out.
+        AdapterError: The checkpoint there is damaged, or of another training.
+    """
+    lengths = bucket_lengths([len(example) for example in examples])
+    step_size = spec.batch_size * spec.accumulate
+    per_epoch = math.ceil(len(examples) / step_size)
+    total = per_epoch * spec.epochs
+    stack.start_training(spec)
+    state = _State(folder, _digest(examples, validation, spec))
+    state.resume(stack)
+    losses: list[float] = []
+    begun, first_step = time.perf_counter(), state.step
+
+    def seconds() -> float:
+        return max(time.perf_counter() - begun, 1e-9)
+
+    def speed() -> float:
+        return (state.step - first_step) * step_size / seconds()
+
+    with progress("training", total, start=state.step, show=show) as advance:
+        while state.step < total and not state.patience_spent(spec.patience, per_epoch):
+            epoch = state.step // per_epoch
+            losses = []
+            steps = training_steps(
+                examples,
+                batch_size=spec.batch_size,
+                accumulate=spec.accumulate,
+                pad_id=pad_id,
+                lengths=lengths,
+                loss_on=spec.loss_on,
+                seed=_epoch_seed(spec.seed, epoch),
+            )
+            for step in itertools.islice(steps, state.step - epoch * per_epoch, None):
+                rate = learning_rate_at(state.step, total, spec)
+                with explained_memory_errors(*step[0].token_ids.shape):
+                    losses.append(stack.train_step(step, rate))
+                if not math.isfinite(losses[-1]):
+                    raise ModelError(
+                        f"the loss is {losses[-1]} at step {state.step + 1}; "
+                        "lower learning_rate, or choose dtype float32"
+                    )
+                state.step += 1
+                advance(note=f"loss {losses[-1]:.4f}  lr {rate:.1e}  {speed():.1f} examples/s")
+                state.log(
+                    step=state.step,
+                    epoch=epoch + 1,
+                    loss=losses[-1],
+                    learning_rate=rate,
+                    examples_per_second=speed(),
+                )
+                state.save_now_and_then(stack)
+            loss = validation_loss(stack, validation, spec.batch_size, pad_id) if validation else None
+            state.end_epoch(stack, epoch + 1, loss)
+            state.log(epoch=epoch + 1, mean_loss=float(np.mean(losses)), validation_loss=loss)
+            state.save(stack)
+    if state.best:
+        stack.load_training_state({**stack.training_state(), **state.best})
+    epochs = math.ceil(state.step / per_epoch)
+    return Trained(
+        steps=state.step,
+        epochs=epochs,
+        loss=float(np.mean(losses)) if losses else math.nan,
+        best_epoch=state.best_epoch or epochs,
+        validation_loss=state.best_loss,
+        seconds=seconds(),
+        examples_per_second=speed(),
+    )
+
+
+def validation_loss(stack: Stack, examples: Sequence[Encoded], batch_size: int, pad_id: int) -> float:
+    """Mean cross-entropy of the answer tokens of labelled examples, without dropout."""
+    lengths = bucket_lengths([len(example) for example in examples])
+    loss = weight = 0.0
+    for _, batch in scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths):
+        with explained_memory_errors(*batch.token_ids.shape):
+            loss += float(stack.token_losses(batch).sum())
+        weight += batch.weight
+    return loss / weight
+
+
+class _State:
+    """Where training stands, in memory and in the run's folder."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        self.history, self.checkpoint = folder / HISTORY, folder / CHECKPOINT
+        self.digest = digest
+        self.step = 0
+        self.best_loss: float | None = None
+        self.best_epoch = 0
+        self.best: dict[str, Any] = {}
+        self._saved_at = time.monotonic()
+
+    def resume(self, stack: Stack) -> None:
+        """Take up a checkpoint where there is one; else begin the history anew."""
+        self.history.parent.mkdir(parents=True, exist_ok=True)
+        found = read_checkpoint(self.checkpoint, self.digest)
+        # What was logged after the checkpoint will be logged again.
+        with self.history.open("ab") as file:
+            file.truncate(found.history_bytes if found else 0)
+        if found is None:
+            return
+        self.step, self.best_loss, self.best_epoch = found.step, found.best_loss, found.best_epoch
+        self.best = {
+            name.removeprefix(_BEST): value
+            for name, value in found.variables.items()
+            if name.startswith(_BEST)
+        }
+        stack.load_training_state(
+            {name: value for name, value in found.variables.items() if not name.startswith(_BEST)}
+        )
+
+    def end_epoch(self, stack: Stack, epoch: int, loss: float | None) -> None:
+        """Keep the adapter where the validation loss is the lowest so far."""
+        if loss is not None and (self.best_loss is None or loss < self.best_loss):
+            self.best_loss, self.best_epoch = loss, epoch
+            # The optimizer's variables are no part of the adapter that is kept.
+            self.best = {
+                name: value
+                for name, value in stack.training_state().items()
+                if not name.startswith("optimizer.")
+            }
+
+    def patience_spent(self, patience: int, per_epoch: int) -> bool:
+        """Whether so many epochs have ended without a better validation loss."""
+        ended = self.step // per_epoch
+        return patience > 0 and self.best_epoch > 0 and ended - self.best_epoch >= patience
+
+    def log(self, **entry: float | int | None) -> None:
+        """Append a line to the history."""
+        with self.history.open("a", encoding="utf-8", newline="") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def save_now_and_then(self, stack: Stack) -> None:
+        """Save where the last checkpoint is some minutes old."""
+        if time.monotonic() - self._saved_at > _CHECKPOINT_SECONDS:
+            self.save(stack)
+
+    def save(self, stack: Stack) -> None:
+        """Write the checkpoint."""
+        self._saved_at = time.monotonic()
+        best = {_BEST + name: value for name, value in self.best.items()}
+        write_checkpoint(
+            self.checkpoint,
+            Checkpoint(
+                digest=self.digest,
+                step=self.step,
+                best_loss=self.best_loss,
+                best_epoch=self.best_epoch,
+                history_bytes=self.history.stat().st_size,
+                variables={**stack.training_state(), **best},
+            ),
+        )
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
+
+
+def _digest(examples: Sequence[Encoded], validation: Sequence[Encoded], spec: TrainSpec) -> str:
+    content = repr((list(examples), list(validation), dataclasses.asdict(spec)))
+    return hashlib.sha256(content.encode()).hexdigest()

@@ -1,0 +1,80 @@
+"""A tokenizer of Gemma's kind, small enough to train in the fixture, and a few reviews."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Trained
+
+from kerastune.dataset import Dataset, read_dataset
+from kerastune.models.files import ModelFiles
+from kerastune.tokenizer import Tokenizer, load_tokenizer
+
+COMMENTS = [
+    "국물이 진하고 양이 많아요", "직원이 불친절하고 음식이 늦게 나와요", "가격도 착하고 맛도 최고 ㅋㅋㅋ",
+    "다시는 안 가요 ㅠㅠ", "사장님이 친절하세요", "음식이 짜고 양이 적어요!!", "국물이 맛있어요. 또 올게요",
+    "그냥 별로 맛이 없어요", "분위기가 좋고 고기가 최고", "기다린 보람이 없고 비싸기만 해요",
+]  # fmt: skip
+LABELS = [1, 0, 1, 0, 1, 0, 1, 0, 1, 0]
+SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+CORPUS = [
+    f"음식점 리뷰: {text}\n한마디로 말해 이 가게는 {word}" for text in COMMENTS for word in ("별로", "최고")
+]
+
+
+@pytest.fixture(scope="session")
+def train_tokenizer(tmp_path_factory) -> Callable[[list[str], bool], Tokenizer]:
+    """Train byte-fallback BPE on texts; pieces may hold several words unless words are kept apart."""
+
+    def train(corpus: list[str], words_apart: bool = True) -> Tokenizer:
+        folder = tmp_path_factory.mktemp("tokenizer")
+        trained = Trained(models.BPE(unk_token="<unk>", byte_fallback=True))
+        trained.normalizer = normalizers.Replace(" ", "▁")
+        if words_apart:
+            trained.pre_tokenizer = pre_tokenizers.Split(Regex("\n|▁?[^▁\n]+|▁"), "isolated")
+        trained.decoder = decoders.Sequence(
+            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+        )
+        trained.train_from_iterator(
+            corpus, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL + BYTES, show_progress=False)
+        )
+        trained.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", SPECIAL.index("<bos>"))]
+        )
+        content = json.loads(trained.to_str())
+        # The trainer takes the bytes for special tokens; in a model's file they are ordinary pieces.
+        content["added_tokens"] = content["added_tokens"][: len(SPECIAL)]
+        write_model_folder(folder, content)
+        return load_tokenizer(
+            ModelFiles(name="tiny", base_id="tiny", path=folder, layout="hf", cache_dir=folder / "cache")
+        )
+
+    return train
+
+
+def write_model_folder(folder: Path, tokenizer: dict) -> None:
+    settings = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    files = {
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": settings | {"add_bos_token": True},
+        "config.json": {"eos_token_id": SPECIAL.index("<eos>")},
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(train_tokenizer) -> Tokenizer:
+    """<pad> 0, <eos> 1, <bos> 2; " 별로" and " 최고" are a token each."""
+    return train_tokenizer(CORPUS)
+
+
+@pytest.fixture
+def reviews() -> Dataset:
+    """Ten reviews with the ids r0 to r9, labels in turn."""
+    ids = [f"r{number}" for number in range(len(COMMENTS))]
+    return read_dataset(pd.DataFrame({"id": ids, "comment": COMMENTS, "label": LABELS}))
