@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from kerastune.atomic import write_text
 from kerastune.errors import ConfigError
@@ -165,7 +165,7 @@ class RunConfig:
         table = dataclasses.asdict(self)
         for name, value in given.items():
             _section(table, name)[name] = value
-        return _build(RunConfig, table, "options")
+        return cast(RunConfig, _build(RunConfig, table, "options"))
 
 
 def read_config(path: Path) -> RunConfig:
@@ -181,7 +181,7 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return _build(RunConfig, table, str(path))
+    return cast(RunConfig, _build(RunConfig, table, str(path)))
 
 
 def write_config(config: RunConfig, path: Path) -> None:
@@ -228,7 +228,7 @@ def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return _build(typing.cast("type[Any]", hint), value, where)
+        return _build(cast("type[Any]", hint), value, where)
     if origin is Literal:
         if value in args:
             return value

@@ -16,7 +16,8 @@ from kerastune.template import Template
 from kerastune.tokenizer import Tokenizer
 
 # No vocabulary in use has a piece of more characters, so a field longer than this many characters a
-# token cannot fit: it is cut before the tokenizer sees it, which keeps a 1 MB comment cheap.
+# token cannot fit: it is cut before the tokenizer sees it, which keeps a 1 MB comment cheap. A grapheme
+# cut in two here is the last one, which does not fit either.
 _LONGEST_PIECE = 128
 
 
@@ -152,7 +153,7 @@ class Encoder:
 
     def _clip(self, values: Mapping[str, str]) -> dict[str, str]:
         limit = self.max_length * _LONGEST_PIECE
-        return {slot: _head(text, limit) if len(text) > limit else text for slot, text in values.items()}
+        return {slot: text[:limit] for slot, text in values.items()}
 
     def _shorten(self, values: dict[str, str], room: int, example_id: str) -> dict[str, str]:
         """Cut graphemes off the longest field until the prompt fits into `room` tokens."""
@@ -220,13 +221,3 @@ def _check_distinct(label_ids: Sequence[tuple[int, ...]], completions: Sequence[
 
 def _characters(values: Mapping[str, str]) -> int:
     return sum(map(len, values.values()))
-
-
-def _head(text: str, characters: int) -> str:
-    """The longest run of whole graphemes at the start of `text` within so many characters."""
-    end = 0
-    for match in regex.finditer(r"\X", text):
-        if match.end() > characters:
-            break
-        end = match.end()
-    return text[:end]

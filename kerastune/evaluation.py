@@ -140,17 +140,14 @@ def _metrics(
 
     right = int((predicted == truth).sum())
     occurring = np.union1d(truth, predicted[predicted != INVALID])
-    # Invalid answers get a column of their own, which is then left out.
-    counts = confusion_matrix(
-        truth, np.where(predicted == INVALID, n_labels, predicted), labels=range(n_labels + 1)
-    )
+    confusion = confusion_matrix(truth, predicted, labels=range(n_labels)).tolist()
     return Metrics(
         rows=len(truth),
         accuracy=right / len(truth),
         interval=wilson_interval(right, len(truth)),
         macro_f1=float(f1_score(truth, predicted, labels=occurring, average="macro", zero_division=0.0)),
         log_loss=log_loss,
-        confusion=tuple(map(tuple, counts[:n_labels, :n_labels].tolist())),
+        confusion=tuple(map(tuple, confusion)),
         label_counts=tuple(np.bincount(truth, minlength=n_labels).tolist()),
         invalid_rate=invalid_rate,
     )

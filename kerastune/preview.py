@@ -47,17 +47,15 @@ def preview(dataset: Dataset, encoder: Encoder, row: int = 0) -> Group:
     (example,), (prompt,) = encodings.examples, encoder.prompts(one)
     label = None if one.labels is None else int(one.labels[0])
     completion = "" if label is None else encoder.completions[label]
-    fate = (
-        f"{example.characters_lost} characters were cut off"
-        if example.characters_lost
-        else "nothing was cut off"
-    )
+    lost = example.characters_lost
+    fate = f"{lost} characters were cut off" if lost else "nothing was cut off"
     return Group(
         Text(f"{dataset.where(row)}, id {example.example_id}, template {encoder.template.name}", "bold"),
         _text(prompt, completion),
         Text(
             f"{len((prompt + completion).encode())} bytes of UTF-8, {len(example.prompt_ids)} prompt tokens, "
-            f"{len(example.completion_ids)} trained tokens, {len(example)} of {encoder.max_length} in all; {fate}"
+            f"{len(example.completion_ids)} trained tokens, {len(example)} of {encoder.max_length} in all; "
+            f"{fate}"
         ),
         Text(),
         _tokens(encoder, example.prompt_ids, example.completion_ids),
@@ -97,11 +95,8 @@ def _text(prompt: str, completion: str) -> Text:
 def _tokens(encoder: Encoder, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Text:
     from rich.text import Text
 
-    # A space that does not break keeps a piece and its id on one line.
-    tokens = [Text(f"{_piece(encoder, number)}\u00a0{number}", _PROMPT) for number in prompt_ids]
-    tokens += [
-        Text(f"{_OPEN}{_piece(encoder, number)}\u00a0{number}{_CLOSE}", _TRAINED) for number in completion_ids
-    ]
+    tokens = [Text(_piece(encoder, number), _PROMPT) for number in prompt_ids]
+    tokens += [Text(f"{_OPEN}{_piece(encoder, number)}{_CLOSE}", _TRAINED) for number in completion_ids]
     return Text("  ").join(tokens)
 
 

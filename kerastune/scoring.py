@@ -43,7 +43,7 @@ class Scores:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """`[N]`, each row's label as an index; where generated text was no label, the likeliest one."""
-        likeliest = self.log_probabilities.argmax(axis=1)
+        likeliest: NDArray[np.int64] = self.log_probabilities.argmax(axis=1)
         if self.generated is None:
             return likeliest
         return np.where(self.generated == INVALID, likeliest, self.generated)

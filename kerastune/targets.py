@@ -41,7 +41,7 @@ def canonical_targets(targets: Iterable[str]) -> tuple[str, ...]:
         ('q_proj', 'v_proj')
     """
     known = {**KERAS_TO_HF, **{hf: hf for hf in _TABLE}}
-    found = set()
+    found: set[str] = set()
     for target in targets:
         if target == "all":
             found.update(_TABLE)

@@ -14,8 +14,13 @@ def tree(folder):
     return {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*") if p.is_file()}
 
 
-def fail_on_a_full_disk(*_):
+def fail_on_a_full_disk(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def half_write(path, error):
+    path.write_text("half")
+    raise error
 
 
 def test_text_is_written_as_it_is(tmp_path):
@@ -36,8 +41,7 @@ def test_failing_block_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(error), atomic_file(path) as temporary:
-        temporary.write_text("half")
-        raise error
+        half_write(temporary, error)
     assert tree(tmp_path) == {"a.txt": "old"}
 
 
@@ -77,7 +81,6 @@ def test_failing_block_leaves_the_old_folder_and_nothing_else(tmp_path, error, s
     with atomic_folder(tmp_path / "run") as temporary:
         (temporary / "a.txt").write_text("old")
     with pytest.raises(seen), atomic_folder(tmp_path / "run") as temporary:
-        (temporary / "b.txt").write_text("half")
-        raise error
+        half_write(temporary / "b.txt", error)
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
     assert tree(tmp_path) == {"run/a.txt": "old"}

@@ -28,7 +28,7 @@ def test_slots_in_order_each_once():
 
 @pytest.mark.parametrize("slot", ["{x!r}", "{x:>9}", "{x.y}", "{x[0]}", "{}", "{0}", "{ x }"])
 def test_only_plain_slots(slot):
-    with pytest.raises(TemplateError, match="expected slots such as {comment}"):
+    with pytest.raises(TemplateError, match=r"expected slots such as \{comment\}"):
         Template(name="t", prompt=f"Q: {slot}", completion="{a}")
 
 
@@ -39,7 +39,7 @@ def test_unbalanced_braces(prompt):
 
 
 def test_prompt_needs_a_slot():
-    with pytest.raises(TemplateError, match="has no slot such as {comment}"):
+    with pytest.raises(TemplateError, match=r"has no slot such as \{comment\}"):
         Template(name="t", prompt="{{x}}", completion="{a}")
 
 

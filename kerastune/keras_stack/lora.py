@@ -117,6 +117,8 @@ class LoraLayer:
                 lora.dropout, seed=draws, dtype="float32"
             )
         layer._tracker.lock()
+        # A frozen layer freezes what is added to it; these two alone are trained.
+        self.a.trainable = self.b.trainable = True
         self.a.assign(self._initial_a(seed))
         layer.call = MethodType(_adapted(layer.call, self, lora.scale), layer)
 

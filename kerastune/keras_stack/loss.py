@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 
-class AnswerModel(keras.Model):
+class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
     """A backbone with its head at the answer positions, whose output is its own loss.
 
     Args:
@@ -37,13 +37,19 @@ class AnswerModel(keras.Model):
         chosen = ops.take_along_axis(logits, inputs["answer_ids"][:, :, None], axis=-1)[:, :, 0]
         return (ops.logsumexp(logits, axis=-1) - chosen) * inputs["answer_weights"]
 
-    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, **_: Any) -> Any:
+    def compute_loss(
+        self,
+        x: Any = None,  # noqa: ARG002 - the signature is Keras'
+        y: Any = None,  # noqa: ARG002
+        y_pred: Any = None,
+        sample_weight: Any = None,  # noqa: ARG002
+        training: bool = True,  # noqa: ARG002
+    ) -> Any:
         """Sum the token losses; the answer weights already carry the step's normalisation."""
-        del x, y
         return ops.sum(y_pred)
 
 
-class LabelModel(keras.Model):
+class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types
     """A backbone with only the head's rows of a few tokens, at each row's last token.
 
     Args:
