@@ -6,12 +6,14 @@
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kerastune.adapter import CARD, CONFIG, WEIGHTS, AdapterCard, read_adapter, write_adapter
 from kerastune.atomic import write_text
+from kerastune.batching import bucket_lengths
 from kerastune.config import RunConfig, read_config, write_config
 from kerastune.dataset import Dataset, require_classes
 from kerastune.encoding import Encoder
@@ -20,12 +22,12 @@ from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics, evaluate, evaluate_predictions
 from kerastune.models import ModelFiles, resolve_model
 from kerastune.scoring import Scores, generate_labels, label_log_probabilities
-from kerastune.stack import Stack, load_stack
+from kerastune.stack import Stack, StackInfo, load_stack
 from kerastune.submission import write_submission
 from kerastune.task import get_task
 from kerastune.template import get_template
 from kerastune.tokenizer import load_tokenizer
-from kerastune.training import CHECKPOINT, Trained, fit
+from kerastune.training import CHECKPOINT, Trained, fit, total_steps
 
 ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
 
@@ -127,8 +129,12 @@ class Run:
     _session: Session | None = field(default=None, repr=False)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Run":
+    def load(cls, folder: str | Path, options: Mapping[str, Any] | None = None) -> "Run":
         """Open a run's folder; the model is loaded when something is scored.
+
+        Args:
+            folder: The run's folder.
+            options: Options by name that replace the run's, such as `mode` or `backend`.
 
         Raises:
             ConfigError: The folder is no run, or its training has not ended.
@@ -141,7 +147,7 @@ class Run:
                 f"{folder}: its training has not ended; start it again as before to go on, "
                 f"with --out {folder}"
             )
-        return cls(folder, read_config(folder / CONFIG_TOML))
+        return cls(folder, read_config(folder / CONFIG_TOML).with_options(options or {}))
 
     @property
     def session(self) -> Session:
@@ -196,6 +202,33 @@ class Run:
         return said
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What training is about to do.
+
+    Args:
+        config: The options.
+        info: What runs, with the adapter on.
+        rows: Training rows.
+        steps: Optimizer steps of all epochs.
+        lengths: The padded lengths in tokens, in each of which a program is compiled.
+        truncated: Rows that lost characters to `max_length`.
+        template: The template's name.
+        words: The words that say the labels.
+        resumed: Whether a checkpoint is there to go on from.
+    """
+
+    config: RunConfig
+    info: StackInfo
+    rows: int
+    steps: int
+    lengths: tuple[int, ...]
+    truncated: int
+    template: str
+    words: tuple[str, ...]
+    resumed: bool
+
+
 def measure(scores: Scores, dataset: Dataset) -> Metrics:
     """Measure scores against a dataset's labels.
 
@@ -216,7 +249,7 @@ def train(
     validation: Dataset | None = None,
     config: RunConfig | None = None,
     show: bool = True,
-    session: Session | None = None,
+    on_plan: Callable[[Plan], None] | None = None,
     **options: Any,
 ) -> Run:
     """Fine-tune a base model on labelled rows and write a run's folder.
@@ -230,7 +263,7 @@ def train(
         validation: Labelled rows to watch; the best epoch's adapter is kept.
         config: The options; the defaults when None.
         show: Whether to show progress.
-        session: A loaded base model without an adapter, of this configuration.
+        on_plan: Called with the plan before training begins.
         **options: Options by name that replace those of `config`, such as `rank=4`, `epochs=2`,
             `model="gemma3-270m"`, `backend="torch"`.
 
@@ -247,12 +280,26 @@ def train(
     require_classes(dataset)
     if (folder / ADAPTER).exists():
         raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
-    session = session or open_session(config)
+    session = open_session(config)
     encoder = session.encoder
-    examples = encoder.encode(dataset).examples
+    encodings = encoder.encode(dataset)
+    examples = encodings.examples
     watched = encoder.encode(validation).examples if validation is not None else ()
     session.stack.add_lora(config.lora, config.train.seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    if on_plan is not None:
+        on_plan(
+            Plan(
+                config=config,
+                info=session.stack.info,
+                rows=len(dataset),
+                steps=total_steps(len(dataset), config.train),
+                lengths=bucket_lengths([len(example) for example in examples]),
+                truncated=encodings.truncated,
+                template=encoder.template.name,
+                words=encoder.task.words(config.verbalizer),
+                resumed=(folder / CHECKPOINT).exists(),
+            )
+        )
     write_config(config, folder / CONFIG_TOML)
     trained = fit(
         session.stack,

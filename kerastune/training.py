@@ -50,6 +50,16 @@ class Trained:
     examples_per_second: float
 
 
+def total_steps(rows: int, spec: TrainSpec) -> int:
+    """Optimizer steps of all epochs; the last of an epoch may be padded.
+
+    Example:
+        >>> total_steps(100, TrainSpec(batch_size=8, accumulate=2, epochs=3))
+        21
+    """
+    return math.ceil(rows / (spec.batch_size * spec.accumulate)) * spec.epochs
+
+
 def learning_rate_at(step: int, total: int, spec: TrainSpec) -> float:
     """Linear warm-up to the peak, then a cosine to zero (Loshchilov & Hutter, arXiv:1608.03983).
 
@@ -99,8 +109,8 @@ def fit(
     """
     lengths = bucket_lengths([len(example) for example in examples])
     step_size = spec.batch_size * spec.accumulate
-    per_epoch = math.ceil(len(examples) / step_size)
-    total = per_epoch * spec.epochs
+    total = total_steps(len(examples), spec)
+    per_epoch = total // spec.epochs
     stack.start_training(spec)
     state = _State(folder, _digest(examples, validation, spec))
     state.resume(stack)

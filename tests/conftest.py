@@ -1,6 +1,7 @@
 """A tokenizer of Gemma's kind, small enough to train in the fixture, and a few reviews."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from tokenizers import Tokenizer as Trained
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.models.files import ModelFiles
 from kerastune.tokenizer import Tokenizer, load_tokenizer
+
+# Before anything imports Keras; other backends are tested in processes of their own.
+os.environ["KERAS_BACKEND"] = "jax"
 
 COMMENTS = [
     "국물이 진하고 양이 많아요", "직원이 불친절하고 음식이 늦게 나와요", "가격도 착하고 맛도 최고 ㅋㅋㅋ",
@@ -27,10 +31,10 @@ CORPUS = [
 
 
 @pytest.fixture(scope="session")
-def train_tokenizer(tmp_path_factory) -> Callable[[list[str], bool], Tokenizer]:
+def train_tokenizer_folder(tmp_path_factory) -> Callable[..., Path]:
     """Train byte-fallback BPE on texts; pieces may hold several words unless words are kept apart."""
 
-    def train(corpus: list[str], words_apart: bool = True) -> Tokenizer:
+    def train(corpus: list[str], words_apart: bool = True) -> Path:
         folder = tmp_path_factory.mktemp("tokenizer")
         trained = Trained(models.BPE(unk_token="<unk>", byte_fallback=True))
         trained.normalizer = normalizers.Replace(" ", "▁")
@@ -49,6 +53,17 @@ def train_tokenizer(tmp_path_factory) -> Callable[[list[str], bool], Tokenizer]:
         # The trainer takes the bytes for special tokens; in a model's file they are ordinary pieces.
         content["added_tokens"] = content["added_tokens"][: len(SPECIAL)]
         write_model_folder(folder, content)
+        return folder
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def train_tokenizer(train_tokenizer_folder) -> Callable[..., Tokenizer]:
+    """Train a tokenizer of Gemma's kind; see `train_tokenizer_folder`."""
+
+    def train(corpus: list[str], words_apart: bool = True) -> Tokenizer:
+        folder = train_tokenizer_folder(corpus, words_apart)
         return load_tokenizer(
             ModelFiles(name="tiny", base_id="tiny", path=folder, layout="hf", cache_dir=folder / "cache")
         )

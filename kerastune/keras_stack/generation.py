@@ -5,6 +5,7 @@ from typing import Any
 
 import keras_hub
 import numpy as np
+from keras import ops
 
 from kerastune.stack import Sampling
 
@@ -24,32 +25,49 @@ def make_sampler(sampling: Sampling) -> Any:
     return keras_hub.samplers.RandomSampler(**kwargs)
 
 
-def generate(
-    causal_lm: Any,
-    prompts: Sequence[Sequence[int]],
-    *,
-    pad_id: int,
-    max_new_tokens: int,
-    stop_ids: Sequence[int],
-    sampling: Sampling,
-) -> list[list[int]]:
-    """Continue prompts of any lengths in one batch; see `Stack.generate`."""
-    length = max(map(len, prompts)) + max_new_tokens
-    length = -(-length // _MULTIPLE) * _MULTIPLE
-    token_ids = np.full((len(prompts), length), pad_id, np.int32)
-    padding_mask = np.zeros((len(prompts), length), np.bool_)
-    for row, prompt in enumerate(prompts):
-        token_ids[row, : len(prompt)] = prompt
-        padding_mask[row, : len(prompt)] = True
-    causal_lm.compile(sampler=make_sampler(sampling))
-    outputs = causal_lm.generate(
-        {"token_ids": token_ids, "padding_mask": padding_mask}, stop_token_ids=tuple(stop_ids)
-    )
-    written = np.asarray(outputs["token_ids"])
-    return [
-        _until_stop(written[row, len(prompt) : len(prompt) + max_new_tokens].tolist(), stop_ids)
-        for row, prompt in enumerate(prompts)
-    ]
+class Generator:
+    """A KerasHub model as a continuer of prompts; programs are compiled once a sampling and a length.
+
+    Args:
+        causal_lm: A KerasHub causal language model.
+    """
+
+    def __init__(self, causal_lm: Any) -> None:
+        self._causal_lm = causal_lm
+        self._sampling: Sampling | None = None
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        pad_id: int,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
+        sampling: Sampling,
+    ) -> list[list[int]]:
+        """Continue prompts of any lengths in one batch; see `Stack.generate`."""
+        if sampling != self._sampling:
+            self._causal_lm.compile(sampler=make_sampler(sampling))
+            self._sampling = sampling
+        length = max(map(len, prompts)) + max_new_tokens
+        length = -(-length // _MULTIPLE) * _MULTIPLE
+        token_ids = np.full((len(prompts), length), pad_id, np.int32)
+        padding_mask = np.zeros((len(prompts), length), np.bool_)
+        for row, prompt in enumerate(prompts):
+            token_ids[row, : len(prompt)] = prompt
+            padding_mask[row, : len(prompt)] = True
+        # Not the model's own generate(), which stumbles over the images that a text model does not have.
+        run = self._causal_lm.make_generate_function()
+        inputs = {
+            "token_ids": ops.convert_to_tensor(token_ids),
+            "padding_mask": ops.convert_to_tensor(padding_mask),
+        }
+        outputs = run(inputs, stop_token_ids=tuple(stop_ids) or None)
+        written = np.asarray(ops.convert_to_numpy(outputs["token_ids"]))
+        return [
+            _until_stop(written[row, len(prompt) : len(prompt) + max_new_tokens].tolist(), stop_ids)
+            for row, prompt in enumerate(prompts)
+        ]
 
 
 def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:

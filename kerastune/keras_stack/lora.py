@@ -4,6 +4,7 @@ Keras' own `enable_lora` adds the low-rank product to the kernel, where bfloat16
 Here the factors and their products stay in float32, and the sum is rounded once.
 """
 
+import re
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -15,6 +16,49 @@ from keras import ops
 from kerastune.config import LoraSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.lora import Array, Factors, initial_a, initial_native_a, native_to_peft, peft_to_native
+from kerastune.targets import KERAS_TO_HF, canonical_targets, module_path
+
+_DECODER_LAYER = re.compile(r"(?:decoder_block|transformer_layer|decoder_layer)_(\d+)")
+
+
+def add_lora(backbone: Any, lora: LoraSpec, seed: int) -> dict[str, "LoraLayer"]:
+    """Put a fresh adapter on a frozen backbone.
+
+    Args:
+        backbone: A KerasHub backbone.
+        lora: The adapter's options.
+        seed: Seed of the initial factors and of the dropout.
+
+    Returns:
+        Hugging Face's module path -> the update there.
+
+    Raises:
+        ConfigError: A target is unknown, or the model has no such layer.
+    """
+    wanted = canonical_targets(lora.targets)
+    layers = adaptable_layers(backbone)
+    there = {module.rsplit(".", 1)[1] for module in layers}
+    for name in wanted:
+        if name not in there:
+            raise ConfigError(f"targets: the model has no layer {name!r}; it has: {', '.join(sorted(there))}")
+    return {
+        module: LoraLayer(layer, module, lora, seed)
+        for module, layer in layers.items()
+        if module.rsplit(".", 1)[1] in wanted
+    }
+
+
+def adaptable_layers(backbone: Any) -> dict[str, Any]:
+    """Find the linear layers of a backbone's decoder layers: Hugging Face's path -> Keras layer."""
+    found: dict[str, Any] = {}
+    for block in backbone.layers:
+        match = _DECODER_LAYER.fullmatch(block.name)
+        if match is None:
+            continue
+        for layer in block._flatten_layers():
+            if layer.name in KERAS_TO_HF:
+                found[module_path(int(match[1]), KERAS_TO_HF[layer.name])] = layer
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The Keras stack: a KerasHub model with an adapter, behind the `Stack` protocol."""
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,9 @@ from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.stack import Sampling, StackInfo
-from kerastune.targets import KERAS_TO_HF, canonical_targets, module_path
 
-_DECODER_LAYER = re.compile(r"(?:decoder_block|transformer_layer|decoder_layer)_(\d+)")
+if TYPE_CHECKING:
+    from kerastune.keras_stack.generation import Generator
 
 
 class KerasStack:
@@ -53,6 +52,7 @@ class KerasStack:
         self._adapters: dict[str, Any] = {}
         self._answers: Any = None
         self._labels: dict[tuple[int, ...], Any] = {}
+        self._generator: Generator | None = None
 
     @property
     def info(self) -> StackInfo:
@@ -64,21 +64,11 @@ class KerasStack:
 
     def add_lora(self, lora: LoraSpec, seed: int) -> None:
         """Put a fresh adapter on the frozen base; see `Stack.add_lora`."""
-        from kerastune.keras_stack.lora import LoraLayer
+        from kerastune.keras_stack.lora import add_lora
 
         if self._adapters:
             raise ConfigError("the model has an adapter already; load the model anew for another one")
-        wanted = canonical_targets(lora.targets)
-        layers = adaptable_layers(self._backbone)
-        missing = set(wanted) - {module.rsplit(".", 1)[1] for module in layers}
-        if missing:
-            there = sorted({module.rsplit(".", 1)[1] for module in layers})
-            raise ConfigError(f"targets: the model has no layer {min(missing)!r}; it has: {', '.join(there)}")
-        self._adapters = {
-            module: LoraLayer(layer, module, lora, seed)
-            for module, layer in layers.items()
-            if module.rsplit(".", 1)[1] in wanted
-        }
+        self._adapters = add_lora(self._backbone, lora, seed)
 
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer; see `Stack.start_training`."""
@@ -127,15 +117,12 @@ class KerasStack:
         sampling: Sampling,
     ) -> list[list[int]]:
         """Continue prompts; see `Stack.generate`."""
-        from kerastune.keras_stack.generation import generate
+        from kerastune.keras_stack.generation import Generator
 
-        return generate(
-            self._causal_lm,
-            prompts,
-            pad_id=pad_id,
-            max_new_tokens=max_new_tokens,
-            stop_ids=stop_ids,
-            sampling=sampling,
+        if self._generator is None:
+            self._generator = Generator(self._causal_lm)
+        return self._generator.generate(
+            prompts, pad_id=pad_id, max_new_tokens=max_new_tokens, stop_ids=stop_ids, sampling=sampling
         )
 
     def get_adapter(self) -> dict[str, Factors]:
@@ -187,19 +174,6 @@ class KerasStack:
         if self._answers is None:
             self._answers = AnswerModel(self._backbone)
         return self._answers
-
-
-def adaptable_layers(backbone: Any) -> dict[str, Any]:
-    """Find the linear layers of a backbone's decoder layers: Hugging Face's path -> Keras layer."""
-    found: dict[str, Any] = {}
-    for block in backbone.layers:
-        match = _DECODER_LAYER.fullmatch(block.name)
-        if match is None:
-            continue
-        for layer in block._flatten_layers():
-            if layer.name in KERAS_TO_HF:
-                found[module_path(int(match[1]), KERAS_TO_HF[layer.name])] = layer
-    return found
 
 
 def _inputs(batch: Batch, weights: NDArray[np.float32]) -> dict[str, Any]:

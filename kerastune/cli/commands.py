@@ -1,0 +1,118 @@
+"""The commands on a run: all of it, train, score, evaluate, preview."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kerastune.cli.options import with_options
+from kerastune.config import RunConfig
+
+Input = Annotated[Path, typer.Option("--input", help="The table: TSV, CSV, JSON Lines or Parquet.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+
+
+@with_options("Model", "LoRA", "Training", "Scoring")
+def run(
+    config: RunConfig,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/DATE_TIME")] = None,
+) -> None:
+    """Do the whole main job on the packaged reviews: train, score, compare, write a submission.
+
+    Example: kerastune run --backend torch --epochs 2
+    """
+    from kerastune.console import print_plan, print_report, print_results
+    from kerastune.dataset import read_dataset
+    from kerastune.mainjob import packaged_reviews, run_main_job
+
+    reviews = packaged_reviews()
+    train_file = reviews / "train.tsv"
+    results = run_main_job(
+        config.with_options({"train_file": str(train_file)}),
+        read_dataset(train_file, config.task),
+        {name: read_dataset(reviews / f"{name}.tsv", config.task) for name in ("test", "challenge")},
+        read_dataset(reviews / "sample_submission.tsv", config.task, labelled=False),
+        out,
+        on_report=print_report,
+        on_plan=print_plan,
+    )
+    print_results(results)
+
+
+@with_options("Model", "LoRA", "Training", "Scoring")
+def train(
+    config: RunConfig,
+    out: Annotated[Path, typer.Option(help="The run's folder.")],
+    train: Annotated[Path | None, typer.Option(help="Labelled rows to train on.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Labelled rows; the best epoch is kept.")] = None,
+) -> None:
+    """Fine-tune on a labelled table; started again after a crash, it goes on where it was.
+
+    Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
+    """
+    from kerastune.console import print_plan, print_report, print_trained
+    from kerastune.mainjob import train_files
+
+    files = {"train_file": train and str(train), "validation_file": validation and str(validation)}
+    config = config.with_options(files)
+    print_trained(train_files(config, out, on_report=print_report, on_plan=print_plan))
+
+
+def score(
+    folder: RunFolder,
+    input: Input,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The submission, .tsv, .txt or .csv.", show_default="tarr_my_submit_DATE_TIME.txt"),
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="likelihood or generate.", show_default="the run's")
+    ] = None,
+) -> None:
+    """Score a table with a run and write a submission: the same rows in the same order, with labels.
+
+    Example: kerastune score runs/mine --input data/reviews/test.tsv --out submission.tsv
+    """
+    from kerastune.console import print_submission
+    from kerastune.mainjob import score_file
+
+    print_submission(score_file(folder, input, out, {"mode": mode}))
+
+
+def evaluate(
+    folder: RunFolder,
+    input: Input,
+    mode: Annotated[
+        str | None, typer.Option(help="likelihood or generate.", show_default="the run's")
+    ] = None,
+) -> None:
+    """Measure a run on a labelled table, beside the baselines, and write RUN/metrics.json.
+
+    Example: kerastune evaluate runs/mine --input data/reviews/challenge.tsv
+    """
+    from kerastune.console import print_metrics
+    from kerastune.mainjob import evaluate_file
+
+    print_metrics(evaluate_file(folder, input, {"mode": mode}))
+
+
+@with_options("Model", "Training")
+def preview(
+    config: RunConfig,
+    input: Input,
+    row: Annotated[int, typer.Option(help="The row, from 0.")] = 0,
+    labelled: Annotated[bool, typer.Option(help="Whether to read the labels.")] = True,
+) -> None:
+    """Show one row as the model sees it: text, bytes, ids, and what is trained.
+
+    Example: kerastune preview --input data/reviews/train.tsv --row 3 --template instruction
+    """
+    from kerastune.console import say
+    from kerastune.dataset import read_dataset
+    from kerastune.models import resolve_model
+    from kerastune.preview import preview as render
+    from kerastune.run import make_encoder
+
+    dataset = read_dataset(input, config.task, labelled=labelled)
+    shown: Any = render(dataset, make_encoder(config, resolve_model(config.model.model)), row)
+    say(shown)

@@ -1,0 +1,70 @@
+"""The commands' entry: errors become one line and an exit status, a traceback only on request."""
+
+import sys
+import traceback
+from typing import Annotated
+
+import click
+import typer
+
+from kerastune.cli import commands, data_commands
+from kerastune.errors import KerastuneError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Fine-tune an open language model on your own labels and get a submission you can trust.\n\n"
+    "Example: [bold]kerastune run[/bold] trains and scores the packaged Gemma 3 270M on our own reviews.",
+)
+app.command("run")(commands.run)
+app.command("train")(commands.train)
+app.command("score")(commands.score)
+app.command("evaluate")(commands.evaluate)
+app.command("preview")(commands.preview)
+app.add_typer(data_commands.app, name="data")
+
+_SHOW_TRACEBACK = "--traceback"
+
+
+@app.callback()
+def _options(
+    traceback: Annotated[bool, typer.Option(_SHOW_TRACEBACK, help="Show where an error came from.")] = False,
+) -> None:
+    """Take the options of all commands."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The words after `kerastune`; those of the process when None.
+
+    Returns:
+        0; 2 where the input was refused; 130 where it was interrupted; 1 after an error of our own.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(words, prog_name="kerastune", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _report(words, error.format_message(), error, status=2)
+    except KerastuneError as error:
+        return _report(words, str(error), error, status=2)
+    except (KeyboardInterrupt, click.exceptions.Abort) as error:
+        return _report(words, "interrupted", error, status=130)
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return _report(
+            words, f"{message}; this is an error of kerastune, {_SHOW_TRACEBACK} shows where", error, 1
+        )
+    return 0
+
+
+def _report(words: list[str], message: str, error: BaseException, status: int) -> int:
+    if _SHOW_TRACEBACK in words:
+        traceback.print_exception(error)
+    print(f"kerastune: {message}", file=sys.stderr)
+    return status

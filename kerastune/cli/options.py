@@ -1,0 +1,96 @@
+"""Flags made from the options' dataclasses, so that a name is the same in Python, TOML and on the line."""
+
+import dataclasses
+import functools
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec, read_config
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file of options; flags override what it says.")
+]
+SECTIONS = {"Model": ModelSpec, "LoRA": LoraSpec, "Training": TrainSpec, "Scoring": ScoreSpec}
+
+
+def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command a flag for each option of these sections, gathered into its parameter `config`.
+
+    Args:
+        *panels: Names out of `SECTIONS`; the task's options come with all of them.
+
+    Returns:
+        A decorator. The command's parameter `config` receives the `RunConfig` of `--config` and the flags.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        flags = [*_flags(RunConfig, "Task", _task_fields())]
+        for panel in panels:
+            kind = SECTIONS[panel]
+            flags += _flags(kind, panel, [field.name for field in dataclasses.fields(kind)])
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
+        config_file = inspect.Parameter(
+            "config_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFile
+        )
+
+        @functools.wraps(command)
+        def wrapped(config_file: Path | None = None, **values: Any) -> Any:
+            given = {flag.name: values.pop(flag.name) for flag in flags}
+            if given.get("targets"):
+                given["targets"] = tuple(given["targets"].split(","))
+            config = read_config(config_file) if config_file else RunConfig()
+            return command(config=config.with_options(given), **values)
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [config_file, *flags]
+        wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapped
+
+    return decorate
+
+
+def _task_fields() -> list[str]:
+    return ["task", "template", "verbalizer"]
+
+
+def _flags(kind: type, panel: str, names: list[str]) -> list[inspect.Parameter]:
+    hints, helps, defaults = typing.get_type_hints(kind), _helps(kind), kind()
+    flags = []
+    for name in names:
+        shown = getattr(defaults, name)
+        option = typer.Option(
+            f"--{name.replace('_', '-')}",
+            help=helps[name],
+            rich_help_panel=panel,
+            show_default=",".join(shown) if isinstance(shown, tuple) else str(shown),
+        )
+        flags.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[_flag_type(hints[name]) | None, option],
+            )
+        )
+    return flags
+
+
+def _flag_type(hint: Any) -> Any:
+    """The type by which typer parses an option; lists are given with commas, checks are the dataclass'."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return _flag_type(typing.get_args(hint)[0])
+    return hint if hint in (int, float) else str
+
+
+def _helps(kind: type) -> dict[str, str]:
+    """Read each argument's line out of a docstring's `Args:`."""
+    section = inspect.cleandoc(kind.__doc__ or "").partition("Args:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE)
+    return {name: " ".join(text.split()).replace("`", "") for name, text in found}
