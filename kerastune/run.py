@@ -48,24 +48,6 @@ class Session:
     encoder: Encoder
     stack: Stack
 
-    def card(self) -> AdapterCard:
-        """What an adapter of this session is for."""
-        task, template = self.encoder.task, self.encoder.template
-        return AdapterCard(
-            base_id=self.files.base_id,
-            model=self.files.name,
-            base_fingerprint=self.files.fingerprint,
-            tokenizer_fingerprint=self.encoder.tokenizer.fingerprint,
-            task=task.name,
-            template=template.name,
-            prompt=template.prompt,
-            completion=template.completion,
-            labels=task.labels,
-            label_words=task.words(self.encoder.verbalizer),
-            max_length=self.encoder.max_length,
-            layout=self.config.lora.layout,
-        )
-
     def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
         """Score every row; see `kerastune.scoring`."""
         encodings = self.encoder.encode(dataset)
@@ -97,6 +79,25 @@ def make_encoder(config: RunConfig, files: ModelFiles) -> Encoder:
         tokenizer=load_tokenizer(files),
         verbalizer=config.verbalizer,
         max_length=config.train.max_length,
+    )
+
+
+def make_card(config: RunConfig, files: ModelFiles, encoder: Encoder) -> AdapterCard:
+    """Say what an adapter of this configuration is for."""
+    task, template = encoder.task, encoder.template
+    return AdapterCard(
+        base_id=files.base_id,
+        model=files.name,
+        base_fingerprint=files.fingerprint,
+        tokenizer_fingerprint=encoder.tokenizer.fingerprint,
+        task=task.name,
+        template=template.name,
+        prompt=template.prompt,
+        completion=template.completion,
+        labels=task.labels,
+        label_words=task.words(encoder.verbalizer),
+        max_length=encoder.max_length,
+        layout=config.lora.layout,
     )
 
 
@@ -160,12 +161,12 @@ class Run:
             factors, card = read_adapter(self.folder / ADAPTER)
             files = resolve_model(self.config.model.model)
             encoder = make_encoder(self.config, files)
-            fresh = Session(self.config, files, encoder, stack=None)  # type: ignore[arg-type]
-            card.require_same(fresh.card(), self.folder / ADAPTER)
-            fresh.stack = load_stack(self.config.model, files)
-            fresh.stack.add_lora(self.config.lora, self.config.train.seed)
-            fresh.stack.set_adapter(factors)
-            self._session = fresh
+            # Before the model is loaded: what does not fit should not cost that.
+            card.require_same(make_card(self.config, files, encoder), self.folder / ADAPTER)
+            stack = load_stack(self.config.model, files)
+            stack.add_lora(self.config.lora, self.config.train.seed)
+            stack.set_adapter(factors)
+            self._session = Session(self.config, files, encoder, stack)
         return self._session
 
     def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
@@ -310,7 +311,7 @@ def train(
         validation=watched,
         show=show,
     )
-    write_adapter(folder / ADAPTER, session.stack.get_adapter(), session.card())
+    write_adapter(folder / ADAPTER, session.stack.get_adapter(), make_card(config, session.files, encoder))
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     run = Run(folder, config, trained, session)
     manifest = {
