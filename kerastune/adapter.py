@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from kerastune.atomic import atomic_folder
 from kerastune.errors import AdapterError
@@ -65,26 +65,21 @@ class AdapterCard:
         Raises:
             AdapterError: The base, the tokenizer, the template or the labels differ.
         """
-        for name in (
-            "base_fingerprint",
-            "tokenizer_fingerprint",
-            "prompt",
-            "completion",
-            "labels",
-            "label_words",
+        for name, what in (
+            ("base_fingerprint", "base model"),
+            ("tokenizer_fingerprint", "tokenizer"),
+            ("prompt", "prompt"),
+            ("completion", "completion"),
+            ("labels", "labels"),
+            ("label_words", "label words"),
         ):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
-                what = {
-                    "base_fingerprint": f"base model ({self.model})",
-                    "tokenizer_fingerprint": "tokenizer",
-                }
-                hashed = name in what
+                if name.endswith("fingerprint"):
+                    mine, theirs = f"{self.model} ({mine[:12]})", f"{other.model} ({theirs[:12]})"
                 raise AdapterError(
-                    f"{where}: the adapter was trained with another {what.get(name, name)}"
-                    + ("" if hashed else f": expected {mine!r}, received {theirs!r}")
-                    + (f"; received {other.model}" if hashed else "")
-                    + "; use what it was trained with, or train a new one"
+                    f"{where}: the adapter was trained with another {what}: expected {mine!r}, "
+                    f"received {theirs!r}; use what it was trained with, or train a new one"
                 )
 
 
@@ -104,7 +99,8 @@ def write_adapter(folder: Path, factors: Mapping[str, Factors], card: AdapterCar
         tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(update.a, np.float32)
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(update.b, np.float32)
     with atomic_folder(folder) as temporary:
-        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        # Not save_file, whose errors on a full disk are none of the system's.
+        (temporary / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
         _write_json(temporary / CONFIG, _peft_config(factors, card))
         _write_json(temporary / CARD, dataclasses.asdict(card))
 
@@ -139,7 +135,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, Factors], AdapterCard]:
         module = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         a, b = tensors[key], tensors.get(key.replace("lora_A", "lora_B"))
         expected = ranks.get(module, rank)
-        if b is None or a.shape[0] != expected or b.shape[1] != expected:
+        shapes = (a.shape[:1], () if b is None else b.shape[1:])
+        if b is None or shapes != ((expected,), (expected,)):
             raise AdapterError(
                 f"{folder / WEIGHTS}: {module}: expected A and B of rank {expected}, received shapes "
                 f"{a.shape} and {None if b is None else b.shape}"

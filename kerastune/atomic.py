@@ -52,9 +52,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     A folder that is already at `path` is replaced as a whole.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or there is a file in its place.
     """
     with _reported(path):
+        if path.is_file():
+            raise NotADirectoryError(20, "there is a file of that name")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
@@ -64,15 +66,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     _sync(file)
             if path.exists():
-                # Two renames: a reader sees the old folder, for an instant none, then the new one.
-                retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-                path.replace(retired / "old")
-                temporary.replace(path)
-                shutil.rmtree(retired, ignore_errors=True)
+                _exchange(path, temporary)
             else:
                 temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(path: Path, new: Path) -> None:
+    """Two renames: a reader sees the old folder, for an instant none, then the new one."""
+    retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    old = retired / "old"
+    try:
+        path.replace(old)
+        try:
+            new.replace(path)
+        except BaseException:
+            old.rename(path)
+            raise
+    finally:
+        # Where the old folder could be put back nowhere, it stays where it is.
+        if not old.exists() or path.exists():
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from kerastune.atomic import atomic_folder
 from kerastune.errors import AdapterError
@@ -41,7 +41,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint in the place of the last one, wholly or not at all."""
     place = {key: value for key, value in vars(checkpoint).items() if key != "variables"}
     with atomic_folder(folder) as temporary:
-        save_file(dict(checkpoint.variables), temporary / _VARIABLES)
+        # Not save_file, whose errors on a full disk are none of the system's.
+        (temporary / _VARIABLES).write_bytes(save(dict(checkpoint.variables)))
         (temporary / _PLACE).write_text(json.dumps(place), encoding="utf-8")
 
 
@@ -49,7 +50,7 @@ def read_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
     """Read a checkpoint; None where there is none.
 
     Raises:
-        AdapterError: It is damaged, or of other rows or options.
+        AdapterError: It is damaged, or of other rows, options or another base.
     """
     if not folder.exists():
         return None
@@ -62,7 +63,7 @@ def read_checkpoint(folder: Path, digest: str) -> Checkpoint | None:
         ) from error
     if checkpoint.digest != digest:
         raise AdapterError(
-            f"{folder}: the checkpoint is of other training rows or options; choose another --out, "
-            "or delete the run's folder to start anew"
+            f"{folder}: the checkpoint is of other training rows, options or another base; choose "
+            "another --out, or delete the run's folder to start anew"
         )
     return checkpoint

@@ -7,11 +7,13 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from kerastune.atomic import write_text
 from kerastune.errors import ConfigError
+from kerastune.targets import canonical_targets
 
 Backend = Literal["jax", "tensorflow", "torch"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -51,17 +53,18 @@ class LoraSpec:
             `"native"` is Keras' `enable_lora`, whose query heads share one B and have an A each.
     """
 
-    rank: int = 8
+    rank: int = 16
     alpha: float | None = None
-    targets: tuple[str, ...] = ("query", "value")
+    targets: tuple[str, ...] = ("all",)
     dropout: float = 0.0
     layout: Layout = "peft"
 
     def __post_init__(self) -> None:
         _check("rank", self.rank, self.rank >= 1, "1 or more")
-        _check("alpha", self.alpha, self.alpha is None or self.alpha > 0, "more than 0")
+        _check("alpha", self.alpha, self.alpha is None or 0 < self.alpha < inf, "a finite number more than 0")
         _check("dropout", self.dropout, 0 <= self.dropout < 1, "from 0 up to, not including, 1")
         _check("targets", self.targets, len(self.targets) > 0, "one layer name or more")
+        canonical_targets(self.targets)
 
     @property
     def scale(self) -> float:
@@ -87,10 +90,10 @@ class TrainSpec:
         seed: Decides the initial adapter, the order and the dropout.
     """
 
-    epochs: int = 3
+    epochs: int = 2
     batch_size: int = 8
     accumulate: int = 1
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip_norm: float = 1.0
@@ -102,9 +105,11 @@ class TrainSpec:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate", "max_length"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        _check("learning_rate", self.learning_rate, self.learning_rate > 0, "more than 0")
+        _check(
+            "learning_rate", self.learning_rate, 0 < self.learning_rate < inf, "a finite number more than 0"
+        )
         for name in ("weight_decay", "clip_norm", "patience", "seed"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+            _check(name, getattr(self, name), 0 <= getattr(self, name) < inf, "a finite number, 0 or more")
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "from 0 up to, not including, 1")
 
 
@@ -217,7 +222,7 @@ def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
     values = {}
     for key, value in table.items():
         if key not in hints:
-            raise ConfigError(f"{where}: unknown option {key!r}{_near(key, list(hints))}")
+            raise ConfigError(f"{where}: unknown option {key!r}{_home(key, hints)}")
         values[key] = _value(hints[key], value, f"{where}: {key}")
     try:
         return kind(**values)
@@ -227,8 +232,10 @@ def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return _build(cast("type[Any]", hint), value, where)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            return _build(cast("type[Any]", hint), value, where)
+        raise ConfigError(f"{where}: expected a section of options, received {value!r}")
     if origin is Literal:
         if value in args:
             return value
@@ -244,6 +251,14 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, received {value!r}")
+
+
+def _home(name: str, hints: Mapping[str, Any]) -> str:
+    """Say where an option belongs: under a section, or to a name that is near."""
+    for section, hint in hints.items():
+        if dataclasses.is_dataclass(hint) and name in typing.get_type_hints(hint) and name not in hints:
+            return f"; it belongs under [{section}]"
+    return _near(name, list(hints))
 
 
 def _near(name: str, known: list[str]) -> str:

@@ -17,7 +17,7 @@ from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics
 from kerastune.models import resolve_model
 from kerastune.run import Plan, Run, make_encoder, train
-from kerastune.submission import default_submission_name
+from kerastune.submission import default_submission_name, require_submittable
 
 METRICS, SCORES, SUBMISSION = "metrics.json", "scores.tsv", "submission.tsv"
 
@@ -148,6 +148,7 @@ def score_file(folder: Path, file: Path, out: Path | None, options: Mapping[str,
     run = Run.load(folder, options)
     rows = read_dataset(file, run.config.task, labelled=False)
     path = out or Path(default_submission_name(datetime.now()))
+    require_submittable(path, rows)
     scores = run.score(rows)
     scores.save(folder / SCORES)
     return Submitted(run.write_submission(scores, rows, path), len(rows), scores.invalid_rate)

@@ -27,7 +27,7 @@ from kerastune.submission import write_submission
 from kerastune.task import get_task
 from kerastune.template import get_template
 from kerastune.tokenizer import load_tokenizer
-from kerastune.training import CHECKPOINT, Trained, fit, total_steps
+from kerastune.training import CHECKPOINT, HISTORY, Trained, fit, total_steps
 
 ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
 
@@ -61,7 +61,9 @@ class Session:
         )
         generated = None
         if spec.mode == "generate":
-            generated = generate_labels(self.stack, encodings, self.encoder, show=show)
+            generated = generate_labels(
+                self.stack, encodings, self.encoder, batch_size=spec.score_batch_size, show=show
+            )
         return Scores(
             ids=dataset.ids,
             labels=self.encoder.task.labels,
@@ -75,7 +77,7 @@ def make_encoder(config: RunConfig, files: ModelFiles) -> Encoder:
     task = get_task(config.task)
     return Encoder(
         task=task,
-        template=get_template(config.template or task.template),
+        template=get_template(task.template if config.template is None else config.template),
         tokenizer=load_tokenizer(files),
         verbalizer=config.verbalizer,
         max_length=config.train.max_length,
@@ -142,7 +144,11 @@ class Run:
         """
         folder = Path(folder)
         if not (folder / CONFIG_TOML).is_file():
-            raise ConfigError(f"{folder}: expected a run's folder with {CONFIG_TOML}, which is not there")
+            inside = sorted(folder.glob(f"*/{CONFIG_TOML}"))
+            hint = (
+                f"is it {inside[-1].parent}?" if inside else "give the folder that training wrote with --out"
+            )
+            raise ConfigError(f"{folder}: no folder of a run: it has no {CONFIG_TOML}; {hint}")
         if not (folder / ADAPTER).is_dir():
             raise ConfigError(
                 f"{folder}: its training has not ended; start it again as before to go on, "
@@ -272,36 +278,37 @@ def train(
         The run, ready to score.
 
     Raises:
-        ConfigError: An option is unknown, or `out` holds a finished run.
+        ConfigError: An option is unknown, or `out` holds something else than an unfinished run.
         DataError: The labels are of one class only.
         ModelError: The model cannot be loaded or trained.
     """
     folder = Path(out)
     config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
     require_classes(dataset)
-    if (folder / ADAPTER).exists():
-        raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
+    _require_room(folder)
     session = open_session(config)
     encoder = session.encoder
     encodings = encoder.encode(dataset)
     examples = encodings.examples
     watched = encoder.encode(validation).examples if validation is not None else ()
     session.stack.add_lora(config.lora, config.train.seed)
+    info, resumed = session.stack.info, (folder / CHECKPOINT).exists()
     if on_plan is not None:
         on_plan(
             Plan(
                 config=config,
-                info=session.stack.info,
+                info=info,
                 rows=len(dataset),
                 steps=total_steps(len(dataset), config.train),
                 lengths=bucket_lengths([len(example) for example in examples]),
                 truncated=encodings.truncated,
                 template=encoder.template.name,
                 words=encoder.task.words(config.verbalizer),
-                resumed=(folder / CHECKPOINT).exists(),
+                resumed=resumed,
             )
         )
-    write_config(config, folder / CONFIG_TOML)
+    if not resumed:  # else fit decides first whether the checkpoint is of these options
+        write_config(config, folder / CONFIG_TOML)
     trained = fit(
         session.stack,
         examples,
@@ -309,17 +316,33 @@ def train(
         pad_id=encoder.tokenizer.pad_id,
         folder=folder,
         validation=watched,
+        identity=repr((session.files.fingerprint, info.backend, info.dtype, config.lora)),
         show=show,
     )
+    write_config(config, folder / CONFIG_TOML)
     write_adapter(folder / ADAPTER, session.stack.get_adapter(), make_card(config, session.files, encoder))
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     run = Run(folder, config, trained, session)
     manifest = {
         **run.provenance(),
         "train": {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)},
-        "stack": asdict(session.stack.info),
+        "stack": asdict(info),
         "training": asdict(trained),
         "peak_memory_gb": round(peak_memory_gb(), 2),
     }
     write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
     return run
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse a folder whose files are not those of an unfinished run: a new run would write over them."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; choose a new folder with --out")
+    if (folder / ADAPTER).exists():
+        raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
+    ours = {CONFIG_TOML, HISTORY, CHECKPOINT}
+    for found in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if found.name not in ours and not found.name.startswith("."):
+            raise ConfigError(
+                f"{folder}: holds {found.name}, which is of no run; choose a new folder with --out"
+            )

@@ -99,7 +99,10 @@ def label_log_probabilities(
     one_pass = len(set(first_tokens)) == len(first_tokens)
     passes = len(prompts) * (1 if one_pass else len(first_tokens))
     longest = max(map(len, prompts))
-    with progress("scoring", passes, show=show) as advance, explained_memory_errors(batch_size, longest):
+    with (
+        progress("scoring", passes, show=show) as advance,
+        explained_memory_errors(batch_size, longest, "score_batch_size"),
+    ):
         if one_pass:
             for indices, batch in _batches(prompts, batch_size, pad_id, advance):
                 scores[indices] = stack.label_logits(batch, first_tokens)[: len(indices)]
@@ -112,7 +115,7 @@ def label_log_probabilities(
 
 
 def generate_labels(
-    stack: Stack, encodings: Encodings, encoder: Encoder, *, batch_size: int = 8, show: bool = True
+    stack: Stack, encodings: Encodings, encoder: Encoder, *, batch_size: int = 32, show: bool = True
 ) -> NDArray[np.int64]:
     """Read each row's label out of greedily generated text.
 
@@ -130,7 +133,11 @@ def generate_labels(
     new_tokens = max(map(len, encodings.label_ids)) + 1
     order = np.argsort([len(example.prompt_ids) for example in encodings.examples], kind="stable")
     labels = np.full(len(order), INVALID, np.int64)
-    with progress("generating", len(order), show=show) as advance:
+    longest = max(len(example.prompt_ids) for example in encodings.examples) + new_tokens
+    with (
+        progress("generating", len(order), show=show) as advance,
+        explained_memory_errors(batch_size, longest, "score_batch_size"),
+    ):
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
             answers = stack.generate(

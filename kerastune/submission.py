@@ -55,14 +55,7 @@ def write_submission(
     """
     path = Path(path)
     columns = _filled_columns(dataset, labels)
-    lines = [list(columns), *zip(*columns.values(), strict=True)]
-    if path.suffix.lower() == ".csv":
-        text = "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
-    elif path.suffix.lower() in (".tsv", ".txt"):
-        _refuse_breaks(dataset, columns)
-        text = "".join("\t".join(line) + "\n" for line in lines)
-    else:
-        raise OutputError(f"{path}: expected a name that ends in .tsv, .txt or .csv; choose another --out")
+    text = _text(path, dataset, columns)
     label_column = dataset.task.label_column
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
@@ -84,6 +77,18 @@ def write_submission(
         json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n",
     )
     return path
+
+
+def require_submittable(path: Path, dataset: Dataset) -> None:
+    """Refuse what `write_submission` would refuse, before hours are spent on scoring the rows.
+
+    Raises:
+        DataError: A column is missing, or a cell cannot stand in the file.
+        OutputError: The file's extension is none of those, or a folder has its name.
+    """
+    _text(path, dataset, _filled_columns(dataset, [dataset.task.labels[0]] * len(dataset)))
+    if path.is_dir():
+        raise OutputError(f"{path}: expected a file's name, received a folder; choose another --out")
 
 
 def check_submission(path: str | Path, dataset: Dataset) -> None:
@@ -181,6 +186,16 @@ def _filled_columns(dataset: Dataset, labels: Sequence[Label]) -> dict[str, list
                 f"there are: {', '.join(dataset.frame.columns)}"
             )
     return columns
+
+
+def _text(path: Path, dataset: Dataset, columns: Mapping[str, Sequence[str]]) -> str:
+    lines = [list(columns), *zip(*columns.values(), strict=True)]
+    if path.suffix.lower() == ".csv":
+        return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+    if path.suffix.lower() in (".tsv", ".txt"):
+        _refuse_breaks(dataset, columns)
+        return "".join("\t".join(line) + "\n" for line in lines)
+    raise OutputError(f"{path}: expected a name that ends in .tsv, .txt or .csv; choose another --out")
 
 
 def _refuse_breaks(dataset: Dataset, columns: Mapping[str, Sequence[str]]) -> None:

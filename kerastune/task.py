@@ -81,7 +81,7 @@ class Task:
         Raises:
             TemplateError: There is no verbalizer of that name.
         """
-        name = verbalizer or self.verbalizer
+        name = self.verbalizer if verbalizer is None else verbalizer
         if name not in self.verbalizers:
             raise TemplateError(
                 f"task {self.name!r} has no verbalizer {name!r}; there are: {', '.join(self.verbalizers)}"

@@ -7,17 +7,18 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerastune.batching import bucket_lengths, scoring_batches, training_steps
+from kerastune.batching import Batch, bucket_lengths, scoring_batches, training_steps
 from kerastune.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kerastune.config import TrainSpec
 from kerastune.encoding import Encoded
-from kerastune.errors import ModelError
+from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.memory import explained_memory_errors
 from kerastune.progress import progress
 from kerastune.stack import Stack
@@ -88,6 +89,7 @@ def fit(
     pad_id: int,
     folder: Path,
     validation: Sequence[Encoded] = (),
+    identity: str = "",
     show: bool = True,
 ) -> Trained:
     """Train a stack's adapter; where `folder` holds a checkpoint of the same training, go on from it.
@@ -101,20 +103,21 @@ def fit(
         pad_id: The token put at padding.
         folder: The run's folder, for `history.jsonl` and `checkpoint/`.
         validation: Labelled validation examples.
+        identity: What else a checkpoint must be of: the base model and the adapter.
         show: Whether to show a progress bar.
 
     Raises:
         ModelError: The loss is not finite, or memory ran out.
         AdapterError: The checkpoint there is damaged, or of another training.
+        OutputError: The history or a checkpoint cannot be written.
     """
     lengths = bucket_lengths([len(example) for example in examples])
     step_size = spec.batch_size * spec.accumulate
     total = total_steps(len(examples), spec)
     per_epoch = total // spec.epochs
     stack.start_training(spec)
-    state = _State(folder, _digest(examples, validation, spec))
+    state = _State(folder, _digest(examples, validation, spec, identity))
     state.resume(stack)
-    losses: list[float] = []
     begun, first_step = time.perf_counter(), state.step
 
     def seconds() -> float:
@@ -126,7 +129,6 @@ def fit(
     with progress("training", total, start=state.step, show=show) as advance:
         while state.step < total and not state.patience_spent(spec.patience, per_epoch):
             epoch = state.step // per_epoch
-            losses = []
             steps = training_steps(
                 examples,
                 batch_size=spec.batch_size,
@@ -138,26 +140,28 @@ def fit(
             )
             for step in itertools.islice(steps, state.step - epoch * per_epoch, None):
                 rate = learning_rate_at(state.step, total, spec)
-                with explained_memory_errors(*step[0].token_ids.shape):
-                    losses.append(stack.train_step(step, rate))
-                if not math.isfinite(losses[-1]):
+                with _explained(step[0], "batch_size (and raise accumulate to keep the step)"):
+                    loss = stack.train_step(step, rate)
+                if not math.isfinite(loss):
                     raise ModelError(
-                        f"the loss is {losses[-1]} at step {state.step + 1}; "
+                        f"the loss is {loss} at step {state.step + 1}; "
                         "lower learning_rate, or choose dtype float32"
                     )
                 state.step += 1
-                advance(note=f"loss {losses[-1]:.4f}  lr {rate:.1e}  {speed():.1f} examples/s")
+                advance(note=f"loss {loss:.4f}  lr {rate:.1e}  {speed():.1f} examples/s")
                 state.log(
                     step=state.step,
                     epoch=epoch + 1,
-                    loss=losses[-1],
+                    loss=loss,
                     learning_rate=rate,
                     examples_per_second=speed(),
                 )
-                state.save_now_and_then(stack)
-            loss = validation_loss(stack, validation, spec.batch_size, pad_id) if validation else None
-            state.end_epoch(stack, epoch + 1, loss)
-            state.log(epoch=epoch + 1, mean_loss=float(np.mean(losses)), validation_loss=loss)
+                # A checkpoint on the last step would skip what is still to be done at the epoch's end.
+                if state.step % per_epoch:
+                    state.save_now_and_then(stack)
+            watched = validation_loss(stack, validation, spec.batch_size, pad_id) if validation else None
+            state.end_epoch(stack, epoch + 1, watched)
+            state.log(epoch=epoch + 1, mean_loss=state.mean_loss(epoch + 1), validation_loss=watched)
             state.save(stack)
     if state.best:
         stack.load_training_state({**stack.training_state(), **state.best})
@@ -165,7 +169,7 @@ def fit(
     return Trained(
         steps=state.step,
         epochs=epochs,
-        loss=float(np.mean(losses)) if losses else math.nan,
+        loss=state.mean_loss(epochs),
         best_epoch=state.best_epoch or epochs,
         validation_loss=state.best_loss,
         seconds=seconds(),
@@ -178,7 +182,7 @@ def validation_loss(stack: Stack, examples: Sequence[Encoded], batch_size: int, 
     lengths = bucket_lengths([len(example) for example in examples])
     loss = weight = 0.0
     for _, batch in scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths):
-        with explained_memory_errors(*batch.token_ids.shape):
+        with _explained(batch, "batch_size"):
             loss += float(stack.token_losses(batch).sum())
         weight += batch.weight
     return loss / weight
@@ -198,11 +202,8 @@ class _State:
 
     def resume(self, stack: Stack) -> None:
         """Take up a checkpoint where there is one; else begin the history anew."""
-        self.history.parent.mkdir(parents=True, exist_ok=True)
         found = read_checkpoint(self.checkpoint, self.digest)
-        # What was logged after the checkpoint will be logged again.
-        with self.history.open("ab") as file:
-            file.truncate(found.history_bytes if found else 0)
+        self._cut_history(found.history_bytes if found else 0)
         if found is None:
             return
         self.step, self.best_loss, self.best_epoch = found.step, found.best_loss, found.best_epoch
@@ -214,6 +215,22 @@ class _State:
         stack.load_training_state(
             {name: value for name, value in found.variables.items() if not name.startswith(_BEST)}
         )
+
+    def _cut_history(self, size: int) -> None:
+        """Take off what was logged after the checkpoint; it will be logged again."""
+        try:
+            self.history.parent.mkdir(parents=True, exist_ok=True)
+            with self.history.open("ab") as file:
+                if file.tell() < size:
+                    raise AdapterError(
+                        f"{self.history}: shorter than at the checkpoint; delete {self.checkpoint} to "
+                        "start anew"
+                    )
+                file.truncate(size)
+        except OSError as error:
+            raise OutputError(
+                f"{self.history}: cannot write: {error.strerror}; choose another --out"
+            ) from error
 
     def end_epoch(self, stack: Stack, epoch: int, loss: float | None) -> None:
         """Keep the adapter where the validation loss is the lowest so far."""
@@ -233,8 +250,20 @@ class _State:
 
     def log(self, **entry: float | int | None) -> None:
         """Append a line to the history."""
-        with self.history.open("a", encoding="utf-8", newline="") as file:
-            file.write(json.dumps(entry) + "\n")
+        try:
+            with self.history.open("a", encoding="utf-8", newline="") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OutputError(
+                f"{self.history}: cannot write: {error.strerror}; see to the disk and start the run again, "
+                "it goes on from its last checkpoint"
+            ) from error
+
+    def mean_loss(self, epoch: int) -> float:
+        """The mean training loss of an epoch, counted from 1, whichever session took its steps."""
+        entries = map(json.loads, self.history.read_text(encoding="utf-8").splitlines())
+        losses = [entry["loss"] for entry in entries if "step" in entry and entry["epoch"] == epoch]
+        return float(np.mean(losses))
 
     def save_now_and_then(self, stack: Stack) -> None:
         """Save where the last checkpoint is some minutes old."""
@@ -258,10 +287,17 @@ class _State:
         )
 
 
+def _explained(batch: Batch, lower: str) -> AbstractContextManager[None]:
+    rows, length = batch.token_ids.shape
+    return explained_memory_errors(rows, length, lower)
+
+
 def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
 
 
-def _digest(examples: Sequence[Encoded], validation: Sequence[Encoded], spec: TrainSpec) -> str:
-    content = repr((list(examples), list(validation), dataclasses.asdict(spec)))
+def _digest(
+    examples: Sequence[Encoded], validation: Sequence[Encoded], spec: TrainSpec, identity: str
+) -> str:
+    content = repr((list(examples), list(validation), dataclasses.asdict(spec), identity))
     return hashlib.sha256(content.encode()).hexdigest()

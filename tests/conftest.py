@@ -11,8 +11,10 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from tokenizers import Tokenizer as Trained
 
 from kerastune.dataset import Dataset, read_dataset
-from kerastune.models.files import ModelFiles
+from kerastune.models import ModelFiles, resolve_model
+from kerastune.run import Run, train
 from kerastune.tokenizer import Tokenizer, load_tokenizer
+from tests.tiny_gemma3 import write_gemma3
 
 # Before anything imports Keras; other backends are tested in processes of their own.
 os.environ["KERAS_BACKEND"] = "jax"
@@ -86,6 +88,54 @@ def write_model_folder(folder: Path, tokenizer: dict) -> None:
 def tiny_tokenizer(train_tokenizer) -> Tokenizer:
     """<pad> 0, <eos> 1, <bos> 2; " 별로" and " 최고" are a token each."""
     return train_tokenizer(CORPUS)
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model(train_tokenizer_folder, tiny_tokenizer) -> Callable[..., ModelFiles]:
+    """Make a small Gemma 3 with random weights; another seed is another base."""
+
+    def make(seed: int = 7) -> ModelFiles:
+        folder: Path = train_tokenizer_folder(CORPUS)
+        write_gemma3(folder, tiny_tokenizer.vocabulary_size, seed)
+        return resolve_model(str(folder), cache_dir=folder / "cache")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_tiny_model) -> ModelFiles:
+    return make_tiny_model()
+
+
+@pytest.fixture(scope="session")
+def reviews_file(tmp_path_factory) -> Path:
+    """The ten reviews as a TSV file."""
+    path = tmp_path_factory.mktemp("reviews") / "reviews.tsv"
+    rows = [f"r{n}\t{text}\t{label}" for n, (text, label) in enumerate(zip(COMMENTS, LABELS, strict=True))]
+    path.write_text("\n".join(["id\tcomment\tlabel", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def train_tiny(tiny_model, reviews_file, tmp_path_factory) -> Callable[..., Run]:
+    """Train the tiny model on the ten reviews, for two epochs of two steps."""
+
+    def make(folder: Path | None = None, **options) -> Run:
+        short = {"epochs": 2, "batch_size": 5, "max_length": 96, "learning_rate": 0.01, "rank": 4}
+        return train(
+            read_dataset(reviews_file),
+            out=folder or tmp_path_factory.mktemp("runs") / "run",
+            show=False,
+            **({"model": str(tiny_model.path)} | short | options),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(train_tiny) -> Run:
+    """A finished run; copy its folder to change it."""
+    return train_tiny()
 
 
 @pytest.fixture

@@ -9,6 +9,11 @@ from kerastune.cli.options import with_options
 from kerastune.config import RunConfig
 
 Input = Annotated[Path, typer.Option("--input", help="The table: TSV, CSV, JSON Lines or Parquet.")]
+Mode = Annotated[str | None, typer.Option(help="likelihood or generate.", show_default="the run's")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--score-batch-size", help="Rows of a forward pass.", show_default="the run's"),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
@@ -65,9 +70,8 @@ def score(
         Path | None,
         typer.Option(help="The submission, .tsv, .txt or .csv.", show_default="tarr_my_submit_DATE_TIME.txt"),
     ] = None,
-    mode: Annotated[
-        str | None, typer.Option(help="likelihood or generate.", show_default="the run's")
-    ] = None,
+    mode: Mode = None,
+    score_batch_size: BatchSize = None,
 ) -> None:
     """Score a table with a run and write a submission: the same rows in the same order, with labels.
 
@@ -76,15 +80,15 @@ def score(
     from kerastune.console import print_submission
     from kerastune.mainjob import score_file
 
-    print_submission(score_file(folder, input, out, {"mode": mode}))
+    options = {"mode": mode, "score_batch_size": score_batch_size}
+    print_submission(score_file(folder, input, out, options))
 
 
 def evaluate(
     folder: RunFolder,
     input: Input,
-    mode: Annotated[
-        str | None, typer.Option(help="likelihood or generate.", show_default="the run's")
-    ] = None,
+    mode: Mode = None,
+    score_batch_size: BatchSize = None,
 ) -> None:
     """Measure a run on a labelled table, beside the baselines, and write RUN/metrics.json.
 
@@ -93,7 +97,8 @@ def evaluate(
     from kerastune.console import print_metrics
     from kerastune.mainjob import evaluate_file
 
-    print_metrics(evaluate_file(folder, input, {"mode": mode}))
+    options = {"mode": mode, "score_batch_size": score_batch_size}
+    print_metrics(evaluate_file(folder, input, options))
 
 
 @with_options("Model", "Training")

@@ -2,9 +2,8 @@
 
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from kerastune.cli import commands, data_commands
@@ -27,6 +26,9 @@ app.add_typer(data_commands.app, name="data")
 
 _SHOW_TRACEBACK = "--traceback"
 
+# Newer typers have a click of their own, older ones take the package: this is either's.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
 
 @app.callback()
 def _options(
@@ -47,13 +49,15 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     try:
         app(words, prog_name="kerastune", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.ClickException as error:
-        return _report(words, error.format_message(), error, status=2)
+    except _UsageError as error:
+        # Without a message the help has been shown: the command was called with nothing.
+        message = " ".join(error.format_message().split())
+        return (
+            _report(words, f"{message.rstrip('.')}; --help shows what there is", error, 2) if message else 2
+        )
     except KerastuneError as error:
         return _report(words, str(error), error, status=2)
-    except (KeyboardInterrupt, click.exceptions.Abort) as error:
+    except (KeyboardInterrupt, typer.Abort) as error:
         return _report(words, "interrupted", error, status=130)
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -43,8 +43,9 @@ def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., A
         @functools.wraps(command)
         def wrapped(config_file: Path | None = None, **values: Any) -> Any:
             given = {flag.name: values.pop(flag.name) for flag in flags}
-            if given.get("targets"):
-                given["targets"] = tuple(given["targets"].split(","))
+            if given.get("targets") is not None:
+                named = (name.strip() for name in given["targets"].split(","))
+                given["targets"] = tuple(name for name in named if name)
             config = read_config(config_file) if config_file else RunConfig()
             return command(config=config.with_options(given), **values)
 

@@ -14,6 +14,7 @@ from kerastune.task import Label
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
@@ -170,9 +171,11 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _say(cell: object, warn: bool) -> str:
+def _say(cell: object, warn: bool) -> str | Text:
+    from rich.text import Text
+
     if isinstance(cell, Lengths):
         return f"median {cell.median}, 90 % {cell.p90}, max {cell.longest}"
     if isinstance(cell, Mapping):
         return ", ".join(f"{label}: {count}" for label, count in cell.items())
-    return f"[yellow]{cell}[/yellow]" if warn and cell else str(cell)
+    return Text(str(cell), style="yellow") if warn and cell else str(cell)

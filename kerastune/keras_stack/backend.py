@@ -2,6 +2,9 @@
 
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +18,6 @@ _DEFAULTS = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_ENABLE_ONEDNN_OPTS": "0",
 }
 
 
@@ -40,8 +42,10 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
         if backend == "jax":
             os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "jax"))
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-    require(backend, "hf" if backend == "torch" else "keras")
-    keras = require("keras", "keras")
+    with _quiet_standard_error():
+        require(backend, "hf" if backend == "torch" else "keras")
+        keras = require("keras", "keras")
+        require("keras_hub", "keras")
     active = keras.config.backend()
     if active != backend:
         raise ConfigError(
@@ -49,6 +53,28 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
             f"restart Python, or set KERAS_BACKEND={backend} before Keras is imported"
         )
     return keras
+
+
+@contextmanager
+def _quiet_standard_error() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ writes while it is imported, unless the import fails.
+
+    It reports on GPUs that nobody asked for before its own log level is read, so nothing but the
+    file descriptor stops it.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(kept, held.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def device_and_dtype(backend: Backend, dtype: Dtype) -> tuple[str, str]:

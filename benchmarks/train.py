@@ -1,0 +1,129 @@
+"""Training, ours and the well-known notebook recipe side by side.
+
+The recipe: KerasHub's `fit` on whole texts ("Instruction:\\n{comment}\\n\\nResponse:\\n{label}") with its
+preprocessor at sequence_length 512, batch size 1, loss over every token, LoRA of rank 4, AdamW at 5e-5 with a
+decay of 0.01 but on biases and scales; jit_compile stays Keras' own choice. It warms up on 2 rows in a `fit`
+of its own and is timed from the beginning of the next fit's first epoch to its end.
+
+Ours: the defaults (batch size 8, loss on the answer, lengths chosen from the rows). It warms up with two
+steps of each length, and is timed from encoding the rows to the last step.
+
+See `side_by_side.py` for what is the same on both sides. Example:
+
+    python benchmarks/train.py --backend jax --rows 160 --recipe-rows 6
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from side_by_side import (
+    Measurement,
+    Timer,
+    first_rows,
+    load_recipe,
+    make_parser,
+    report,
+    run_config,
+    run_side,
+    write_json,
+)
+
+_WARM_UP_ROWS = 2
+
+
+def measure_ours(args: argparse.Namespace) -> Measurement:
+    """Train on the first rows, once."""
+    from kerastune.batching import Batch, bucket_lengths, training_steps
+    from kerastune.run import open_session
+
+    config, timer = run_config(args), Timer()
+    spec = config.train
+    dataset = first_rows("train.tsv", args.rows)
+    with timer.part("load"):
+        session = open_session(config)
+        session.stack.add_lora(config.lora, spec.seed)
+        session.stack.start_training(spec)
+
+    def steps() -> Iterator[tuple[Batch, ...]]:
+        examples = session.encoder.encode(dataset).examples
+        return training_steps(
+            examples,
+            batch_size=spec.batch_size,
+            pad_id=session.encoder.tokenizer.pad_id,
+            lengths=bucket_lengths([len(example) for example in examples]),
+            seed=spec.seed,
+        )
+
+    with timer.part("first"):
+        of_each_shape = {step[0].token_ids.shape: step for step in steps()}
+        for step in of_each_shape.values():
+            for _ in range(2):
+                session.stack.train_step(step, spec.learning_rate)
+    with timer.part("steady"):
+        for step in steps():
+            session.stack.train_step(step, spec.learning_rate)
+    lengths = " or ".join(str(length) for _, length in sorted(of_each_shape))
+    info = session.stack.info
+    return timer.measurement(
+        what=f"batch size {spec.batch_size}, rows of {lengths} tokens, loss on the answer",
+        device=info.device,
+        dtype=info.dtype,
+        examples=len(dataset),
+    )
+
+
+def measure_recipe(args: argparse.Namespace) -> Measurement:
+    """Fit as the notebook does."""
+    dataset = first_rows("train.tsv", _WARM_UP_ROWS + args.recipe_rows)
+    timer = Timer()
+    with timer.part("load"):
+        causal_lm, device, dtype = load_recipe(args)
+        import keras
+
+        optimizer = keras.optimizers.AdamW(learning_rate=5e-5, weight_decay=0.01)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "scale"])
+        causal_lm.compile(
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            optimizer=optimizer,
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy()],
+        )
+    texts = [
+        f"Instruction:\n{row['comment']}\n\nResponse:\n{label}"
+        for row, label in zip(dataset.rows(), dataset.labels.tolist(), strict=True)
+    ]
+    began: list[float] = []
+    # Making the input pipeline and the train function anew is no part of an epoch.
+    clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: began.append(time.perf_counter()))
+
+    def fit(texts: list[str]) -> None:
+        # All of the text as the response: Gemma 3's preprocessor then puts the loss on all of it.
+        data = {"prompts": [""] * len(texts), "responses": texts}
+        causal_lm.fit(data, epochs=1, batch_size=1, verbose=0, callbacks=[clock])
+
+    with timer.part("first"):
+        fit(texts[:_WARM_UP_ROWS])
+    with timer.part("steady", since=lambda: began[-1]):
+        fit(texts[_WARM_UP_ROWS:])
+    return timer.measurement(
+        what="keras_hub fit, batch size 1, rows of 512 tokens, loss on every token",
+        device=device,
+        dtype=dtype,
+        examples=len(texts) - _WARM_UP_ROWS,
+    )
+
+
+def main() -> None:
+    """Run both sides, or the one that is asked for."""
+    args = make_parser(__doc__, rows=160, recipe_rows=6).parse_args()
+    if args.side:
+        measured = measure_ours(args) if args.side == "ours" else measure_recipe(args)
+        write_json(args.json, asdict(measured))
+        return
+    ours, recipe = (run_side(__file__, args, side, []) for side in ("ours", "recipe"))
+    report("training", args, ours, recipe)
+
+
+if __name__ == "__main__":
+    main()

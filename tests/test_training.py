@@ -1,0 +1,252 @@
+"""The training loop, on a linear model in numpy in the place of a stack."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from kerastune.config import TrainSpec
+from kerastune.encoding import Encoded
+from kerastune.errors import AdapterError, ModelError
+from kerastune.training import fit, learning_rate_at, total_steps
+
+EXAMPLES = tuple(Encoded(f"r{n}", (2, 3 + n % 4, 5), (7 + n % 2, 1)) for n in range(10))
+WATCHED = EXAMPLES[:4]
+SPEC = TrainSpec(epochs=3, batch_size=4, learning_rate=0.1, seed=5)
+
+
+class LinearStack:
+    """A weight for each token; the loss is the squared distance of a row's sum from its first answer."""
+
+    def __init__(self, fails_at=None, error=KeyboardInterrupt, watched=()):
+        self.seen, self.rates = [], []
+        self.fails_at, self.error, self.watched = fails_at, error, list(watched)
+
+    def start_training(self, _):
+        self.weights = np.zeros(16)
+        self.momentum = np.zeros(16)
+
+    def _rest(self, batch):
+        ones = np.zeros((len(batch.token_ids), 16))
+        np.add.at(ones, (np.arange(len(ones))[:, None], batch.token_ids), batch.padding_mask)
+        return ones, (ones @ self.weights - batch.answer_ids[:, 0]) * batch.answer_weights[:, 0]
+
+    def train_step(self, step, learning_rate):
+        if len(self.seen) == self.fails_at:
+            if isinstance(self.error, float):
+                return self.error
+            raise self.error
+        self.seen.append(tuple(name for batch in step for name in batch.example_ids))
+        self.rates.append(learning_rate)
+        loss = 0.0
+        for batch in step:
+            ones, rest = self._rest(batch)
+            self.momentum = 0.5 * self.momentum + rest @ ones / len(rest)
+            loss += float((rest**2).sum() / sum(batch.weight for batch in step))
+        self.weights = self.weights - 0.05 * learning_rate * self.momentum
+        return loss
+
+    def token_losses(self, batch):
+        if self.watched:
+            return batch.answer_weights * self.watched.pop(0)
+        return self._rest(batch)[1][:, None] ** 2
+
+    def training_state(self):
+        return {"adapter.a": self.weights.copy(), "optimizer.0": self.momentum.copy()}
+
+    def load_training_state(self, state):
+        self.weights, self.momentum = state["adapter.a"].copy(), state["optimizer.0"].copy()
+
+
+def train(stack, folder, spec=SPEC, examples=EXAMPLES, validation=WATCHED, identity=""):
+    return fit(
+        stack, examples, spec, pad_id=0, folder=folder, validation=validation, identity=identity, show=False
+    )
+
+
+def history(folder):
+    entries = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "examples_per_second"} for entry in entries]
+
+
+def test_order_is_the_seeds_and_another_each_epoch(tmp_path):
+    seen = {}
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        stack = LinearStack()
+        train(stack, tmp_path / name, TrainSpec(epochs=3, batch_size=4, seed=seed))
+        seen[name] = stack.seen
+    assert seen["a"] == seen["b"] != seen["c"]
+    epochs = [seen["a"][start : start + 3] for start in (0, 3, 6)]
+    assert all(sorted(sum(epoch, ())) == sorted(e.example_id for e in EXAMPLES) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_learning_rate_warms_up_and_falls_as_a_cosine(tmp_path):
+    spec = TrainSpec(epochs=5, batch_size=2, learning_rate=0.5, warmup=0.2)
+    stack = LinearStack()
+    trained = train(stack, tmp_path, spec)
+    assert trained.steps == total_steps(10, spec) == len(stack.rates) == 25
+    assert stack.rates[:5] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    done = np.arange(20) / 20
+    assert stack.rates[5:] == pytest.approx(0.25 * (1 + np.cos(np.pi * done)))
+    assert learning_rate_at(0, 10, TrainSpec(learning_rate=2.0, warmup=0.0)) == 2.0
+
+
+def test_history_has_a_line_for_each_step_and_each_epoch(tmp_path):
+    trained = train(LinearStack(), tmp_path)
+    lines = history(tmp_path)
+    steps = [line for line in lines if "step" in line]
+    epochs = [line for line in lines if "step" not in line]
+    assert [line["step"] for line in steps] == list(range(1, 10))
+    assert [line["epoch"] for line in steps] == [1] * 3 + [2] * 3 + [3] * 3
+    for line in epochs:
+        losses = [step["loss"] for step in steps if step["epoch"] == line["epoch"]]
+        assert line["mean_loss"] == pytest.approx(np.mean(losses))
+    assert epochs[2]["mean_loss"] == trained.loss < epochs[0]["mean_loss"]
+    assert min(line["validation_loss"] for line in epochs) == trained.validation_loss
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_rest(tmp_path):
+    best = LinearStack(watched=[3.0])
+    train(best, tmp_path / "one", TrainSpec(epochs=6, batch_size=4, learning_rate=0.1), validation=())
+    watched = LinearStack(watched=[3.0, 1.0, 2.0, 2.5, 0.5, 0.1])
+    states = []
+    original = watched.token_losses
+    watched.token_losses = lambda batch: (states.append(watched.weights.copy()), original(batch))[1]
+    trained = train(
+        watched, tmp_path / "two", TrainSpec(epochs=6, batch_size=4, patience=2, learning_rate=0.1)
+    )
+    assert (trained.epochs, trained.best_epoch, trained.validation_loss) == (4, 2, 1.0)
+    np.testing.assert_array_equal(watched.weights, states[1])
+    assert not np.array_equal(watched.weights, states[3])
+    assert watched.seen == best.seen[:12]
+
+
+@pytest.mark.parametrize("patience", [0, 1])
+@pytest.mark.parametrize("killed_at", [1, 3, 4, 8])
+@pytest.mark.parametrize("seconds_between", [0.0, 1e9])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    tmp_path, monkeypatch, killed_at, seconds_between, patience
+):
+    spec = TrainSpec(epochs=3, batch_size=4, learning_rate=0.1, seed=5, patience=patience)
+    whole = LinearStack()
+    expected = train(whole, tmp_path / "whole", spec)
+    monkeypatch.setattr("kerastune.training._CHECKPOINT_SECONDS", seconds_between)
+    with pytest.raises(KeyboardInterrupt):
+        train(LinearStack(fails_at=killed_at), tmp_path / "killed", spec)
+    stack = LinearStack()
+    resumed = train(stack, tmp_path / "killed", spec)
+    saved = killed_at if seconds_between == 0 and killed_at % 3 else killed_at // 3 * 3
+    assert stack.seen == whole.seen[saved:]
+    for name, value in whole.training_state().items():
+        np.testing.assert_array_equal(stack.training_state()[name], value)
+    assert history(tmp_path / "killed") == history(tmp_path / "whole")
+    for name in ("steps", "epochs", "loss", "best_epoch", "validation_loss"):
+        assert getattr(resumed, name) == getattr(expected, name)
+
+
+def test_killed_after_the_last_step_of_an_epoch_its_validation_is_still_done(tmp_path, monkeypatch):
+    monkeypatch.setattr("kerastune.training._CHECKPOINT_SECONDS", 0.0)
+    train(LinearStack(), tmp_path / "whole")
+    stack = LinearStack()
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    stack.token_losses = killed
+    with pytest.raises(KeyboardInterrupt):
+        train(stack, tmp_path / "killed")
+    train(LinearStack(), tmp_path / "killed")
+    assert history(tmp_path / "killed") == history(tmp_path / "whole")
+
+
+def test_started_again_at_the_very_end_there_is_nothing_to_do(tmp_path):
+    expected = train(LinearStack(), tmp_path)
+    stack = LinearStack()
+    again = train(stack, tmp_path)
+    assert stack.seen == []
+    assert (again.loss, again.best_epoch) == (expected.loss, expected.best_epoch)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"spec": TrainSpec(epochs=3, batch_size=4, learning_rate=0.2, seed=5)},
+        {"examples": EXAMPLES[1:]},
+        {"validation": ()},
+        {"identity": "another base"},
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused_and_left(tmp_path, other):
+    with pytest.raises(KeyboardInterrupt):
+        train(LinearStack(fails_at=4), tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    with pytest.raises(AdapterError, match="the checkpoint is of other training rows, options") as caught:
+        train(LinearStack(), tmp_path, **other)
+    assert "\n" not in str(caught.value)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "place.json"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_damaged_checkpoint_is_refused(tmp_path, file, damage):
+    with pytest.raises(KeyboardInterrupt):
+        train(LinearStack(fails_at=4), tmp_path)
+    path = tmp_path / "checkpoint" / file
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-9])
+    else:
+        path.unlink()
+    with pytest.raises(AdapterError, match=r"checkpoint: damaged .*delete the folder to start anew"):
+        train(LinearStack(), tmp_path)
+
+
+def test_a_history_cut_short_is_refused(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(LinearStack(fails_at=4), tmp_path)
+    (tmp_path / "history.jsonl").write_text("")
+    with pytest.raises(AdapterError, match=r"history\.jsonl: shorter than at the checkpoint"):
+        train(LinearStack(), tmp_path)
+    assert (tmp_path / "history.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_with_one_line(tmp_path, loss):
+    with pytest.raises(ModelError) as caught:
+        train(LinearStack(fails_at=2, error=loss), tmp_path)
+    assert str(caught.value) == f"the loss is {loss} at step 3; lower learning_rate, or choose dtype float32"
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's, which is no RuntimeError."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes\nmore"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ResourceExhaustedError("OOM when allocating tensor with shape[9]"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(tmp_path, error):
+    with pytest.raises(ModelError) as caught:
+        train(LinearStack(fails_at=0, error=error), tmp_path)
+    assert str(caught.value) == (
+        "out of memory at 4 rows of 8 tokens; lower batch_size (and raise accumulate to keep the step) or "
+        "max_length"
+    )
+
+
+def test_other_errors_are_left_as_they_are(tmp_path):
+    with pytest.raises(ValueError, match="shapes"):
+        train(LinearStack(fails_at=0, error=ValueError("shapes")), tmp_path)
+
+
+def test_accumulated_batches_are_one_step(tmp_path):
+    stack = LinearStack()
+    trained = train(stack, tmp_path, TrainSpec(epochs=1, batch_size=2, accumulate=2))
+    assert trained.steps == 3
+    assert [len(step) for step in stack.seen] in ([4, 4, 2], [4, 2, 4], [2, 4, 4])
