@@ -65,6 +65,28 @@ def test_folder_in_the_place_of_a_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_file_in_the_place_of_a_folder(tmp_path):
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(OutputError, match="there is a file of that name"), atomic_folder(tmp_path / "run"):
+        pass
+    assert tree(tmp_path) == {"run": "mine"}
+
+
+def test_old_folder_is_put_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    with atomic_folder(tmp_path / "run") as temporary:
+        (temporary / "a.txt").write_text("old")
+    replace = Path.replace
+
+    def only_the_first(path, target):
+        return replace(path, target) if path.name == "run" else fail_on_a_full_disk()
+
+    monkeypatch.setattr(Path, "replace", only_the_first)
+    with pytest.raises(OutputError, match="No space left"), atomic_folder(tmp_path / "run") as temporary:
+        (temporary / "b.txt").write_text("new")
+    assert tree(tmp_path) == {"run/a.txt": "old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
 def test_folder_is_replaced_as_a_whole(tmp_path):
     for text in ("old", "new"):
         with atomic_folder(tmp_path / "run") as temporary:

@@ -52,16 +52,13 @@ def test_one_seed_gives_one_adapter(tiny_run, train_tiny):
 def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_adapter(
     tiny_run, train_tiny, tmp_path, monkeypatch
 ):
-    class Killed(Exception):
-        pass
-
     def killed_in_the_second_epoch(stack, *args, **options):
         take, steps = stack.train_step, []
 
         def step(*given):
             steps.append(given)
             if len(steps) == 3:
-                raise Killed
+                raise KeyboardInterrupt
             return take(*given)
 
         stack.train_step = step
@@ -69,7 +66,7 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_adapter(
 
     with monkeypatch.context() as patched:
         patched.setattr("kerastune.run.fit", killed_in_the_second_epoch)
-        with pytest.raises(Killed):
+        with pytest.raises(KeyboardInterrupt):
             train_tiny(tmp_path / "run")
     with pytest.raises(ConfigError, match="training has not ended; start it again as before"):
         kt.Run.load(tmp_path / "run")
@@ -166,7 +163,7 @@ def test_another_base_is_refused(tiny_run, make_tiny_model, reviews):
 def test_folders_that_are_no_run(tiny_run, tmp_path):
     with pytest.raises(ConfigError, match=r"no folder of a run: it has no config\.toml; give the folder"):
         kt.Run.load(tmp_path)
-    with pytest.raises(ConfigError, match="is it .*/a/one"):
+    with pytest.raises(ConfigError, match=r"is it .*/a/one\?"):
         kt.Run.load(copy(tiny_run, tmp_path / "a" / "one").parent)
     with pytest.raises(ConfigError, match="mode: expected 'likelihood' or 'generate', received 'foo'"):
         kt.Run.load(tiny_run.folder, {"mode": "foo"})

@@ -25,6 +25,7 @@ app.command("preview")(commands.preview)
 app.add_typer(data_commands.app, name="data")
 
 _SHOW_TRACEBACK = "--traceback"
+_INTERRUPTED = 130  # as shells say it: 128 and the signal's number
 
 # Newer typers have a click of their own, older ones take the package: this is either's.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -48,27 +49,26 @@ def main(arguments: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        app(words, prog_name="kerastune", standalone_mode=False)
+        status = app(words, prog_name="kerastune", standalone_mode=False)
     except _UsageError as error:
         # Without a message the help has been shown: the command was called with nothing.
-        message = " ".join(error.format_message().split())
-        return (
-            _report(words, f"{message.rstrip('.')}; --help shows what there is", error, 2) if message else 2
-        )
+        message = " ".join(error.format_message().split()).rstrip(".")
+        return _report(words, f"{message}; --help shows what there is", error, 2) if message else 2
     except KerastuneError as error:
         return _report(words, str(error), error, status=2)
     except (KeyboardInterrupt, typer.Abort) as error:
-        return _report(words, "interrupted", error, status=130)
+        return _report(words, "interrupted", error, _INTERRUPTED)
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return _report(
             words, f"{message}; this is an error of kerastune, {_SHOW_TRACEBACK} shows where", error, 1
         )
-    return 0
+    # Newer typers give an interruption back as a status, older ones raise Abort.
+    return _report(words, "interrupted", None, _INTERRUPTED) if status == _INTERRUPTED else 0
 
 
-def _report(words: list[str], message: str, error: BaseException, status: int) -> int:
-    if _SHOW_TRACEBACK in words:
+def _report(words: list[str], message: str, error: BaseException | None, status: int) -> int:
+    if _SHOW_TRACEBACK in words and error is not None:
         traceback.print_exception(error)
     print(f"kerastune: {message}", file=sys.stderr)
     return status
