@@ -8,8 +8,8 @@ length, and is timed from encoding the rows to the last score.
 
 Both sides have the same adapter, so that the recipe's generation ends after the label, as a tuned model's
 does: an untuned one would write on to max_length, which the table would show as answers that are no label.
-It is trained beforehand on the first rows of train.tsv, in a process of its own, unless `--adapter` names one:
-the `adapter` folder of what `--train-into` has made.
+It is trained beforehand on the first rows of train.tsv, in a process of its own, unless `--adapter` names
+one: the `adapter` folder of what `--train-into` has made.
 
 See `side_by_side.py` for what is the same on both sides. Example:
 

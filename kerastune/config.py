@@ -179,14 +179,31 @@ def read_config(path: Path) -> RunConfig:
     Raises:
         ConfigError: The file is missing or no TOML, or an option is unknown or of the wrong type.
     """
+    return cast(RunConfig, _build(RunConfig, _read_toml(path), str(path)))
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read the options that a TOML file names, and no defaults: name -> value, for `with_options`.
+
+    Raises:
+        ConfigError: As `read_config` does.
+    """
+    config = dataclasses.asdict(read_config(path))
+    named: dict[str, Any] = {}
+    for key, value in _read_toml(path).items():
+        named |= (
+            {name: config[key][name] for name in value} if isinstance(value, dict) else {key: config[key]}
+        )
+    return named
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return cast(RunConfig, _build(RunConfig, table, str(path)))
 
 
 def write_config(config: RunConfig, path: Path) -> None:

@@ -1,5 +1,6 @@
 """The commands on a run: all of it, train, score, evaluate, preview."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,6 @@ from kerastune.cli.options import with_options
 from kerastune.config import RunConfig
 
 Input = Annotated[Path, typer.Option("--input", help="The table: TSV, CSV, JSON Lines or Parquet.")]
-Mode = Annotated[str | None, typer.Option(help="likelihood or generate.", show_default="the run's")]
-BatchSize = Annotated[
-    int | None,
-    typer.Option("--score-batch-size", help="Rows of a forward pass.", show_default="the run's"),
-]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
@@ -63,15 +59,15 @@ def train(
     print_trained(train_files(config, out, on_report=print_report, on_plan=print_plan))
 
 
+@with_options("Model", "Scoring")
 def score(
+    options: Mapping[str, Any],
     folder: RunFolder,
     input: Input,
     out: Annotated[
         Path | None,
         typer.Option(help="The submission, .tsv, .txt or .csv.", show_default="tarr_my_submit_DATE_TIME.txt"),
     ] = None,
-    mode: Mode = None,
-    score_batch_size: BatchSize = None,
 ) -> None:
     """Score a table with a run and write a submission: the same rows in the same order, with labels.
 
@@ -80,15 +76,14 @@ def score(
     from kerastune.console import print_submission
     from kerastune.mainjob import score_file
 
-    options = {"mode": mode, "score_batch_size": score_batch_size}
     print_submission(score_file(folder, input, out, options))
 
 
+@with_options("Model", "Scoring")
 def evaluate(
+    options: Mapping[str, Any],
     folder: RunFolder,
     input: Input,
-    mode: Mode = None,
-    score_batch_size: BatchSize = None,
 ) -> None:
     """Measure a run on a labelled table, beside the baselines, and write RUN/metrics.json.
 
@@ -97,7 +92,6 @@ def evaluate(
     from kerastune.console import print_metrics
     from kerastune.mainjob import evaluate_file
 
-    options = {"mode": mode, "score_batch_size": score_batch_size}
     print_metrics(evaluate_file(folder, input, options))
 
 

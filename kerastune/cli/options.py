@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec, read_config
+from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec, read_config, read_options
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; flags override what it says.")
@@ -24,18 +24,24 @@ def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., A
     """Give a command a flag for each option of these sections, gathered into its parameter `config`.
 
     Args:
-        *panels: Names out of `SECTIONS`; the task's options come with all of them.
+        *panels: Names out of `SECTIONS`.
 
     Returns:
-        A decorator. The command's parameter `config` receives the `RunConfig` of `--config` and the flags.
+        A decorator. A command's parameter `config` receives the `RunConfig` of `--config` and the flags,
+        those of the task among them; where a command has `options` instead, that receives what was named
+        alone, to replace what a run was trained with.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        flags = [*_flags(RunConfig, "Task", _task_fields())]
+        taken = inspect.signature(command).parameters
+        has_defaults = "config" in taken
+        flags = _flags(RunConfig, "Task", _task_fields()) if has_defaults else []
         for panel in panels:
             kind = SECTIONS[panel]
             flags += _flags(kind, panel, [field.name for field in dataclasses.fields(kind)])
-        own = [p for p in inspect.signature(command).parameters.values() if p.name != "config"]
+        own = [p for p in taken.values() if p.name not in ("config", "options")]
+        if not has_defaults:
+            flags = [_of_the_run(flag) for flag in flags]
         config_file = inspect.Parameter(
             "config_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFile
         )
@@ -44,10 +50,14 @@ def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., A
         def wrapped(config_file: Path | None = None, **values: Any) -> Any:
             given = {flag.name: values.pop(flag.name) for flag in flags}
             if given.get("targets") is not None:
-                named = (name.strip() for name in given["targets"].split(","))
-                given["targets"] = tuple(name for name in named if name)
-            config = read_config(config_file) if config_file else RunConfig()
-            return command(config=config.with_options(given), **values)
+                names = (name.strip() for name in given["targets"].split(","))
+                given["targets"] = tuple(name for name in names if name)
+            if has_defaults:
+                config = read_config(config_file) if config_file else RunConfig()
+                return command(config=config.with_options(given), **values)
+            named = read_options(config_file) if config_file else {}
+            flagged = {name: value for name, value in given.items() if value is not None}
+            return command(options={**named, **flagged}, **values)
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + [config_file, *flags]
         wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -55,6 +65,13 @@ def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., A
         return wrapped
 
     return decorate
+
+
+def _of_the_run(flag: inspect.Parameter) -> inspect.Parameter:
+    """A flag whose default is what the run was trained with."""
+    hint, option = typing.get_args(flag.annotation)
+    option.show_default = "the run's"
+    return flag.replace(annotation=Annotated[hint, option])
 
 
 def _task_fields() -> list[str]:
