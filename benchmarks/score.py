@@ -1,6 +1,6 @@
 """Labelling reviews, ours and the well-known notebook recipe side by side.
 
-The recipe: one greedy `generate` of KerasHub a row, with max_length 256 as in the notebook, whose text after
+The recipe: one greedy `generate` of KerasHub a row, with the recipe's sequence length of 512, whose text after
 the prompt is read as 0 or 1; jit_compile stays Keras' own choice. It warms up with one generate.
 
 Ours: the labels' log-probabilities from one forward pass a batch of 32. It warms up with one batch of each
@@ -37,7 +37,7 @@ from side_by_side import (
     write_json,
 )
 
-_MAX_LENGTH = 256
+_MAX_LENGTH = 512
 
 
 def train_adapter(args: argparse.Namespace, out: Path) -> None:

@@ -34,7 +34,7 @@ def test_gemma_2b_at_rank_4_has_the_known_number_of_trainable_parameters(layout,
         intermediate_dim=8, head_dim=256, dtype="bfloat16",
     )  # fmt: skip
     backbone.trainable = False
-    add_lora(backbone, LoraSpec(rank=4, layout=layout), seed=0)
+    add_lora(backbone, LoraSpec(rank=4, targets=("query", "value"), layout=layout), seed=0)
     assert sum(int(np.prod(variable.shape)) for variable in backbone.trainable_variables) == 0
     backbone._trainable = True  # the flag of the whole alone, not of its parts
     assert sum(int(np.prod(variable.shape)) for variable in backbone.trainable_variables) == count
