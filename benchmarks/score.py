@@ -1,6 +1,6 @@
 """Labelling reviews, ours and the well-known notebook recipe side by side.
 
-The recipe: one greedy `generate` of KerasHub a row, with the recipe's sequence length of 512, whose text after
+The recipe: one greedy `generate` of KerasHub a row, of sequence length 512, whose text after
 the prompt is read as 0 or 1; jit_compile stays Keras' own choice. It warms up with one generate.
 
 Ours: the labels' log-probabilities from one forward pass a batch of 32. It warms up with one batch of each
@@ -53,8 +53,8 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
     from kerastune.adapter import read_adapter
     from kerastune.batching import bucket_lengths, scoring_batches
     from kerastune.encoding import Encoded
-    from kerastune.run import open_session
     from kerastune.scoring import label_log_probabilities
+    from kerastune.session import open_session
 
     config, timer = run_config(args), Timer()
     batch_size = config.score.score_batch_size

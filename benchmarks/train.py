@@ -36,7 +36,7 @@ _WARM_UP_ROWS = 2
 def measure_ours(args: argparse.Namespace) -> Measurement:
     """Train on the first rows, once."""
     from kerastune.batching import Batch, bucket_lengths, training_steps
-    from kerastune.run import open_session
+    from kerastune.session import open_session
 
     config, timer = run_config(args), Timer()
     spec = config.train

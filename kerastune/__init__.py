@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from kerastune.evaluation import Metrics, evaluate
     from kerastune.models import resolve_model
     from kerastune.preview import preview
-    from kerastune.run import Run, make_encoder, train
+    from kerastune.run import Run, train
     from kerastune.scoring import Scores
+    from kerastune.session import make_encoder
     from kerastune.submission import check_submission, write_submission
     from kerastune.task import Task, get_task
     from kerastune.template import Template, get_template
@@ -57,7 +58,7 @@ _HOME = {
     "get_task": "task",
     "get_template": "template",
     "load_tokenizer": "tokenizer",
-    "make_encoder": "run",
+    "make_encoder": "session",
     "preview": "preview",
     "read_config": "config",
     "read_dataset": "dataset",

@@ -16,7 +16,8 @@ from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics
 from kerastune.models import resolve_model
-from kerastune.run import Plan, Run, make_encoder, train
+from kerastune.run import Plan, Run, train
+from kerastune.session import make_encoder
 from kerastune.submission import default_submission_name, require_submittable
 
 METRICS, SCORES, SUBMISSION = "metrics.json", "scores.tsv", "submission.tsv"

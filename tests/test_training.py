@@ -9,7 +9,8 @@ import pytest
 from kerastune.config import TrainSpec
 from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError
-from kerastune.training import fit, learning_rate_at, total_steps
+from kerastune.schedule import learning_rate_at, total_steps
+from kerastune.training import fit
 
 EXAMPLES = tuple(Encoded(f"r{n}", (2, 3 + n % 4, 5), (7 + n % 2, 1)) for n in range(10))
 WATCHED = EXAMPLES[:4]

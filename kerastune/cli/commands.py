@@ -110,7 +110,7 @@ def preview(
     from kerastune.dataset import read_dataset
     from kerastune.models import resolve_model
     from kerastune.preview import preview as render
-    from kerastune.run import make_encoder
+    from kerastune.session import make_encoder
 
     dataset = read_dataset(input, config.task, labelled=labelled)
     shown: Any = render(dataset, make_encoder(config, resolve_model(config.model.model)), row)

@@ -30,7 +30,7 @@ def report(
     from kerastune.dataset import read_dataset
     from kerastune.mainjob import data_report
     from kerastune.models import resolve_model
-    from kerastune.run import make_encoder
+    from kerastune.session import make_encoder
 
     rows = read_dataset(train, config.task)
     others = read_dataset(test, config.task, labelled=False) if test else None

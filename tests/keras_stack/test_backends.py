@@ -12,7 +12,7 @@ SCRIPT = """
 import sys
 import numpy as np
 import kerastune as kt
-from kerastune.run import open_session
+from kerastune.session import open_session
 from kerastune.stack import Sampling
 from kerastune.training import validation_loss
 
