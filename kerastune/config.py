@@ -90,9 +90,9 @@ class TrainSpec:
         seed: Decides the initial adapter, the order and the dropout.
     """
 
-    epochs: int = 2
-    batch_size: int = 8
-    accumulate: int = 1
+    epochs: int = 1
+    batch_size: int = 4
+    accumulate: int = 2
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     warmup: float = 0.1

@@ -9,7 +9,7 @@ import pytest
 from kerastune.dataset import Dataset, read_dataset
 
 REVIEWS = Path(__file__).parent.parent / "data" / "reviews"
-AT_LEAST = {"train": 400, "validation": 200, "test": 200, "challenge": 80, "stories": 200}
+AT_LEAST = {"train": 400, "validation": 200, "test": 200, "challenge": 80}
 
 
 @pytest.fixture(scope="module")
