@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from kerastune.errors import KerastuneError
     from kerastune.evaluation import Metrics, evaluate
     from kerastune.models import resolve_model
-    from kerastune.preview import preview
+    from kerastune.row_preview import preview
     from kerastune.run import Run, train
     from kerastune.scoring import Scores
     from kerastune.session import make_encoder
@@ -59,7 +59,7 @@ _HOME = {
     "get_template": "template",
     "load_tokenizer": "tokenizer",
     "make_encoder": "session",
-    "preview": "preview",
+    "preview": "row_preview",
     "read_config": "config",
     "read_dataset": "dataset",
     "report_data": "dataset",

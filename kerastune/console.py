@@ -29,7 +29,7 @@ def print_plan(plan: Plan) -> None:
         f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}\n"
         f"adapter   LoRA rank {lora.rank} on {', '.join(lora.targets)}, {lora.layout} layout: "
         f"{info.trainable:,} trainable parameters ({info.trainable / info.parameters:.2%})\n"
-        f"training  {plan.rows} rows, {spec.epochs} epochs, {plan.steps} steps of "
+        f"training  {plan.rows} rows x {spec.epochs} epoch(s), {plan.steps} steps of "
         f"{spec.batch_size} x {spec.accumulate} rows of {' or '.join(map(str, plan.lengths))} tokens\n"
         f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}"
         + (f"\ntruncated {plan.truncated} rows to {spec.max_length} tokens" if plan.truncated else "")

@@ -121,7 +121,14 @@ def train_tiny(tiny_model, reviews_file, tmp_path_factory) -> Callable[..., Run]
     """Train the tiny model on the ten reviews, for two epochs of two steps."""
 
     def make(folder: Path | None = None, **options) -> Run:
-        short = {"epochs": 2, "batch_size": 5, "max_length": 96, "learning_rate": 0.01, "rank": 4}
+        short = {
+            "epochs": 2,
+            "batch_size": 5,
+            "accumulate": 1,
+            "max_length": 96,
+            "learning_rate": 0.01,
+            "rank": 4,
+        }
         return train(
             read_dataset(reviews_file),
             out=folder or tmp_path_factory.mktemp("runs") / "run",

@@ -164,14 +164,14 @@ def test_pull_offline(kerastune, monkeypatch, tmp_path):
 def test_train_score_evaluate(kerastune, tiny_model, reviews_file, tmp_path):
     (tmp_path / "options.toml").write_text(
         f"train_file = {json.dumps(str(reviews_file))}\n[model]\nmodel = {json.dumps(str(tiny_model.path))}\n"
-        "[train]\nepochs = 7\nbatch_size = 5\nmax_length = 96\n"
+        "[train]\nepochs = 7\nbatch_size = 5\naccumulate = 1\nmax_length = 96\n"
     )
     status, out, _ = kerastune(
         "train", "--config", "options.toml", "--epochs", 1, "--targets", "query, v_proj", "--rank", 2,
         "--validation", reviews_file, "--out", "run",
     )  # fmt: skip
     assert status == 0
-    assert "10 rows, 1 epochs, 2 steps of 5 x 1 rows" in out
+    assert "10 rows x 1 epoch(s), 2 steps of 5 x 1 rows" in out
     assert "kept epoch 1, validation loss" in out
     assert "going on from the checkpoint" not in out
     config = read_config(tmp_path / "run" / "config.toml")

@@ -16,7 +16,7 @@ SHARED = [
     "dataset",
     "encoding",
     "evaluation",
-    "preview",
+    "row_preview",
     "submission",
     "task",
 ]

@@ -14,7 +14,7 @@ from kerastune.training import fit
 
 EXAMPLES = tuple(Encoded(f"r{n}", (2, 3 + n % 4, 5), (7 + n % 2, 1)) for n in range(10))
 WATCHED = EXAMPLES[:4]
-SPEC = TrainSpec(epochs=3, batch_size=4, learning_rate=0.1, seed=5)
+SPEC = TrainSpec(epochs=3, batch_size=4, accumulate=1, learning_rate=0.1, seed=5)
 
 
 class LinearStack:
@@ -75,7 +75,7 @@ def test_order_is_the_seeds_and_another_each_epoch(tmp_path):
     seen = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         stack = LinearStack()
-        train(stack, tmp_path / name, TrainSpec(epochs=3, batch_size=4, seed=seed))
+        train(stack, tmp_path / name, TrainSpec(epochs=3, batch_size=4, accumulate=1, seed=seed))
         seen[name] = stack.seen
     assert seen["a"] == seen["b"] != seen["c"]
     epochs = [seen["a"][start : start + 3] for start in (0, 3, 6)]
@@ -84,7 +84,7 @@ def test_order_is_the_seeds_and_another_each_epoch(tmp_path):
 
 
 def test_learning_rate_warms_up_and_falls_as_a_cosine(tmp_path):
-    spec = TrainSpec(epochs=5, batch_size=2, learning_rate=0.5, warmup=0.2)
+    spec = TrainSpec(epochs=5, batch_size=2, accumulate=1, learning_rate=0.5, warmup=0.2)
     stack = LinearStack()
     trained = train(stack, tmp_path, spec)
     assert trained.steps == total_steps(10, spec) == len(stack.rates) == 25
@@ -110,13 +110,20 @@ def test_history_has_a_line_for_each_step_and_each_epoch(tmp_path):
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_rest(tmp_path):
     best = LinearStack(watched=[3.0])
-    train(best, tmp_path / "one", TrainSpec(epochs=6, batch_size=4, learning_rate=0.1), validation=())
+    train(
+        best,
+        tmp_path / "one",
+        TrainSpec(epochs=6, batch_size=4, accumulate=1, learning_rate=0.1),
+        validation=(),
+    )
     watched = LinearStack(watched=[3.0, 1.0, 2.0, 2.5, 0.5, 0.1])
     states = []
     original = watched.token_losses
     watched.token_losses = lambda batch: (states.append(watched.weights.copy()), original(batch))[1]
     trained = train(
-        watched, tmp_path / "two", TrainSpec(epochs=6, batch_size=4, patience=2, learning_rate=0.1)
+        watched,
+        tmp_path / "two",
+        TrainSpec(epochs=6, batch_size=4, accumulate=1, patience=2, learning_rate=0.1),
     )
     assert (trained.epochs, trained.best_epoch, trained.validation_loss) == (4, 2, 1.0)
     np.testing.assert_array_equal(watched.weights, states[1])
@@ -130,7 +137,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_rest(tmp_path):
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     tmp_path, monkeypatch, killed_at, seconds_between, patience
 ):
-    spec = TrainSpec(epochs=3, batch_size=4, learning_rate=0.1, seed=5, patience=patience)
+    spec = TrainSpec(epochs=3, batch_size=4, accumulate=1, learning_rate=0.1, seed=5, patience=patience)
     whole = LinearStack()
     expected = train(whole, tmp_path / "whole", spec)
     monkeypatch.setattr("kerastune.training._CHECKPOINT_SECONDS", seconds_between)
@@ -173,7 +180,7 @@ def test_started_again_at_the_very_end_there_is_nothing_to_do(tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        {"spec": TrainSpec(epochs=3, batch_size=4, learning_rate=0.2, seed=5)},
+        {"spec": TrainSpec(epochs=3, batch_size=4, accumulate=1, learning_rate=0.2, seed=5)},
         {"examples": EXAMPLES[1:]},
         {"validation": ()},
         {"identity": "another base"},

@@ -109,7 +109,7 @@ def preview(
     from kerastune.console import say
     from kerastune.dataset import read_dataset
     from kerastune.models import resolve_model
-    from kerastune.preview import preview as render
+    from kerastune.row_preview import preview as render
     from kerastune.session import make_encoder
 
     dataset = read_dataset(input, config.task, labelled=labelled)

@@ -10,7 +10,7 @@ from rich.console import Console
 from kerastune.dataset import read_dataset
 from kerastune.encoding import Encoder
 from kerastune.errors import ConfigError
-from kerastune.preview import preview
+from kerastune.row_preview import preview
 from kerastune.task import get_task
 from kerastune.template import get_template
 
