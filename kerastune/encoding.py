@@ -55,11 +55,6 @@ class Encodings:
     label_ids: tuple[tuple[int, ...], ...]
 
     @property
-    def single_token(self) -> bool:
-        """Whether each label is one token, so that one forward pass of the prompt scores them all."""
-        return all(len(ids) == 1 for ids in self.label_ids)
-
-    @property
     def truncated(self) -> int:
         """How many rows lost characters."""
         return sum(example.characters_lost > 0 for example in self.examples)

@@ -15,9 +15,9 @@ from kerastune.encoding import Encoder
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics
-from kerastune.models import resolve_model
-from kerastune.run import Plan, Run, train
-from kerastune.session import make_encoder
+from kerastune.run import Plan, Run, measure, train_in_session
+from kerastune.scoring import Scores
+from kerastune.session import open_session
 from kerastune.submission import default_submission_name, require_submittable
 
 METRICS, SCORES, SUBMISSION = "metrics.json", "scores.tsv", "submission.tsv"
@@ -93,14 +93,23 @@ def run_main_job(
         on_plan: Called with the plan, before training.
     """
     folder = out or Path("runs") / f"{datetime.now():%Y%m%d_%H%M%S}"
-    encoder = make_encoder(config, resolve_model(config.model.model))
-    on_report(data_report(encoder, train_rows, next(iter(tests.values()))))
-    run = train(train_rows, out=folder, config=config, on_plan=on_plan)
+    session = open_session(config)
+    on_report(data_report(session.encoder, train_rows, next(iter(tests.values()))))
+    run = train_in_session(session, train_rows, folder, on_plan=on_plan)
+    scored: dict[tuple[tuple[str, ...], ...], Scores] = {}
+
+    def score(rows: Dataset) -> Scores:
+        # Competitions ship the test rows again as a form to fill in.
+        key = (rows.ids, rows.texts)
+        if key not in scored:
+            scored[key] = run.score(rows)
+        return scored[key]
+
     evaluated = {
-        name: Evaluated(run.evaluate(rows), baseline_metrics(train_rows, rows))
+        name: Evaluated(measure(score(rows), rows), baseline_metrics(train_rows, rows))
         for name, rows in tests.items()
     }
-    scores = run.score(unlabelled)
+    scores = score(unlabelled)
     scores.save(folder / SCORES)
     submission = run.write_submission(scores, unlabelled, folder / SUBMISSION)
     _write_metrics(folder, evaluated)
@@ -123,9 +132,10 @@ def train_files(
         raise ConfigError("no training table; give one with --train FILE, or train_file in the TOML file")
     rows = read_dataset(config.train_file, config.task)
     watched = read_dataset(config.validation_file, config.task) if config.validation_file else None
-    encoder = make_encoder(config, resolve_model(config.model.model))
-    on_report(data_report(encoder, rows, watched))
-    return train(rows, out=out, validation=watched, config=config, on_plan=on_plan)
+    # So that `evaluate` finds the baselines' rows from any directory.
+    session = open_session(config.with_options({"train_file": str(Path(config.train_file).resolve())}))
+    on_report(data_report(session.encoder, rows, watched))
+    return train_in_session(session, rows, out, validation=watched, on_plan=on_plan)
 
 
 def data_report(encoder: Encoder, rows: Dataset, others: Dataset | None) -> DataReport:

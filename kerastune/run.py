@@ -19,11 +19,10 @@ from kerastune.dataset import Dataset, require_classes
 from kerastune.environment import peak_memory_gb, sha256_of_files, versions
 from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics, evaluate, evaluate_predictions
-from kerastune.models import resolve_model
 from kerastune.schedule import total_steps
 from kerastune.scoring import Scores
-from kerastune.session import Session, make_card, make_encoder, open_session
-from kerastune.stack import StackInfo, load_stack
+from kerastune.session import Session, open_session
+from kerastune.stack import StackInfo
 from kerastune.submission import write_submission
 from kerastune.training import CHECKPOINT, HISTORY, Trained, fit
 
@@ -79,14 +78,12 @@ class Run:
         """
         if self._session is None:
             factors, card = read_adapter(self.folder / ADAPTER)
-            files = resolve_model(self.config.model.model)
-            encoder = make_encoder(self.config, files)
+            session = open_session(self.config)
             # Before the model is loaded: what does not fit should not cost that.
-            card.require_same(make_card(self.config, files, encoder), self.folder / ADAPTER)
-            stack = load_stack(self.config.model, files)
-            stack.add_lora(self.config.lora, self.config.train.seed)
-            stack.set_adapter(factors)
-            self._session = Session(self.config, files, encoder, stack)
+            card.require_same(session.card, self.folder / ADAPTER)
+            session.stack.add_lora(self.config.lora, self.config.train.seed)
+            session.stack.set_adapter(factors)
+            self._session = session
         return self._session
 
     def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
@@ -196,12 +193,25 @@ def train(
         DataError: The labels are of one class only.
         ModelError: The model cannot be loaded or trained.
     """
-    folder = Path(out)
     config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
+    return train_in_session(
+        open_session(config), dataset, Path(out), validation=validation, show=show, on_plan=on_plan
+    )
+
+
+def train_in_session(
+    session: Session,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    validation: Dataset | None = None,
+    show: bool = True,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> Run:
+    """Train as `train` does, with a session that is already open."""
     require_classes(dataset)
     _require_room(folder)
-    session = open_session(config)
-    encoder = session.encoder
+    config, encoder = session.config, session.encoder
     encodings = encoder.encode(dataset)
     examples = encodings.examples
     watched = encoder.encode(validation).examples if validation is not None else ()
@@ -234,7 +244,7 @@ def train(
         show=show,
     )
     write_config(config, folder / CONFIG_TOML)
-    write_adapter(folder / ADAPTER, session.stack.get_adapter(), make_card(config, session.files, encoder))
+    write_adapter(folder / ADAPTER, session.stack.get_adapter(), session.card)
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     run = Run(folder, config, trained, session)
     manifest = {

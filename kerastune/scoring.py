@@ -12,7 +12,7 @@ from kerastune.batching import Batch, bucket_lengths, scoring_batches
 from kerastune.encoding import Encoded, Encoder, Encodings
 from kerastune.memory import explained_memory_errors
 from kerastune.progress import Advance, progress
-from kerastune.stack import Sampling, Stack
+from kerastune.stack import GenerationSpec, Stack
 from kerastune.task import Label
 
 INVALID = -1
@@ -130,23 +130,21 @@ def generate_labels(
         `[N]`: the index of the label whose word the text begins with, or -1 where it is no label.
     """
     tokenizer, words = encoder.tokenizer, encoder.task.words(encoder.verbalizer)
-    new_tokens = max(map(len, encodings.label_ids)) + 1
+    spec = GenerationSpec(
+        max_new_tokens=max(map(len, encodings.label_ids)) + 1,
+        stop_ids=tuple(tokenizer.end_ids),
+        pad_id=tokenizer.pad_id,
+    )
     order = np.argsort([len(example.prompt_ids) for example in encodings.examples], kind="stable")
     labels = np.full(len(order), INVALID, np.int64)
-    longest = max(len(example.prompt_ids) for example in encodings.examples) + new_tokens
+    longest = max(len(example.prompt_ids) for example in encodings.examples) + spec.max_new_tokens
     with (
         progress("generating", len(order), show=show) as advance,
         explained_memory_errors(batch_size, longest, "score_batch_size"),
     ):
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            answers = stack.generate(
-                [encodings.examples[index].prompt_ids for index in indices],
-                pad_id=tokenizer.pad_id,
-                max_new_tokens=new_tokens,
-                stop_ids=tokenizer.end_ids,
-                sampling=Sampling(),
-            )
+            answers = stack.generate([encodings.examples[index].prompt_ids for index in indices], spec)
             for index, answer in zip(indices, answers, strict=True):
                 labels[index] = parse_label(tokenizer.decode(answer), words)
             advance(len(indices))

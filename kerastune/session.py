@@ -1,6 +1,6 @@
-"""A loaded base model, and the encoder and the card that go with it."""
+"""A base model, loaded when it is needed, and the encoder and the card that go with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kerastune.adapter import AdapterCard
 from kerastune.config import RunConfig
@@ -16,19 +16,49 @@ from kerastune.tokenizer import load_tokenizer
 
 @dataclass
 class Session:
-    """A base model and the encoder that goes with it, loaded once and used for everything.
+    """A base model and the encoder that goes with it, each loaded once and used for everything.
 
     Args:
         config: What is asked.
         files: The base model's files.
         encoder: What turns rows into ids.
-        stack: The loaded model.
     """
 
     config: RunConfig
     files: ModelFiles
     encoder: Encoder
-    stack: Stack
+    _stack: Stack | None = field(default=None, repr=False)
+
+    @property
+    def stack(self) -> Stack:
+        """The base model, loaded at the first use: what the encoder refuses should not cost that.
+
+        Raises:
+            ModelError: The model is damaged, or cannot be loaded.
+            MissingExtraError: The stack is not installed.
+        """
+        if self._stack is None:
+            self._stack = load_stack(self.config.model, self.files)
+        return self._stack
+
+    @property
+    def card(self) -> AdapterCard:
+        """What an adapter of this session is for."""
+        task, template = self.encoder.task, self.encoder.template
+        return AdapterCard(
+            base_id=self.files.base_id,
+            model=self.files.name,
+            base_fingerprint=self.files.fingerprint,
+            tokenizer_fingerprint=self.encoder.tokenizer.fingerprint,
+            task=task.name,
+            template=template.name,
+            prompt=template.prompt,
+            completion=template.completion,
+            labels=task.labels,
+            label_words=task.words(self.encoder.verbalizer),
+            max_length=self.encoder.max_length,
+            layout=self.config.lora.layout,
+        )
 
     def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
         """Score every row; see `kerastune.scoring`."""
@@ -66,33 +96,11 @@ def make_encoder(config: RunConfig, files: ModelFiles) -> Encoder:
     )
 
 
-def make_card(config: RunConfig, files: ModelFiles, encoder: Encoder) -> AdapterCard:
-    """Say what an adapter of this configuration is for."""
-    task, template = encoder.task, encoder.template
-    return AdapterCard(
-        base_id=files.base_id,
-        model=files.name,
-        base_fingerprint=files.fingerprint,
-        tokenizer_fingerprint=encoder.tokenizer.fingerprint,
-        task=task.name,
-        template=template.name,
-        prompt=template.prompt,
-        completion=template.completion,
-        labels=task.labels,
-        label_words=task.words(encoder.verbalizer),
-        max_length=encoder.max_length,
-        layout=config.lora.layout,
-    )
-
-
 def open_session(config: RunConfig) -> Session:
-    """Load the base model of a configuration, without an adapter.
+    """Find the base model of a configuration and make its encoder.
 
     Raises:
-        ModelError: The model is not found, damaged, or cannot be loaded.
-        MissingExtraError: The stack is not installed.
+        ModelError: The model is not found.
     """
     files = resolve_model(config.model.model)
-    # The encoder first: what it refuses should not cost the loading of a model.
-    encoder = make_encoder(config, files)
-    return Session(config, files, encoder, load_stack(config.model, files))
+    return Session(config, files, make_encoder(config, files))

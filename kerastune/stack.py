@@ -40,20 +40,36 @@ class StackInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is chosen.
+class GenerationSpec:
+    """How prompts are continued, and how the next token is chosen.
 
     Args:
+        max_new_tokens: The most tokens that are written.
+        stop_ids: Tokens that end an answer; they are left out of it.
+        pad_id: The token put at padding.
         temperature: 0 takes the likeliest token; higher is more random.
         top_k: Only this many likeliest tokens are drawn from; 0 draws from all.
         top_p: Only the likeliest tokens that make up this probability are drawn from.
         seed: Seed of the draws.
     """
 
+    max_new_tokens: int
+    stop_ids: tuple[int, ...]
+    pad_id: int
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+
+    def until_stop(self, ids: Sequence[int]) -> list[int]:
+        """Cut an answer off at its first stop token, and at `max_new_tokens`.
+
+        Example:
+            >>> GenerationSpec(max_new_tokens=3, stop_ids=(1,), pad_id=0).until_stop([7, 1, 9])
+            [7]
+        """
+        ids = list(ids[: self.max_new_tokens])
+        return ids[: next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))]
 
 
 class Stack(Protocol):
@@ -92,16 +108,8 @@ class Stack(Protocol):
     def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the logits of these tokens after each row's last token, `[B, labels]`."""
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        pad_id: int,
-        max_new_tokens: int,
-        stop_ids: Sequence[int],
-        sampling: Sampling,
-    ) -> list[list[int]]:
-        """Continue each prompt until a stop token, which is left out, or `max_new_tokens`."""
+    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
+        """Continue each prompt until a stop token or `max_new_tokens`; only what is new is returned."""
 
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter: Hugging Face's module path -> the module's update."""

@@ -60,7 +60,7 @@ def test_one_bos_and_a_trained_end(tiny_tokenizer, reviews):
         assert tiny_tokenizer.decode(example.prompt_ids) == HEAD + text + CUE
         assert tiny_tokenizer.decode(example.completion_ids) == (" 별로", " 최고")[label]
         assert len(example) == len(ids)
-    assert (encodings.single_token, encodings.truncated) == (True, 0)
+    assert ([len(ids) for ids in encodings.label_ids], encodings.truncated) == ([1, 1], 0)
 
 
 def test_unlabelled_rows_have_the_same_prompts_and_no_completion(tiny_tokenizer, reviews):
@@ -194,7 +194,6 @@ def test_answer_whose_ids_depend_on_the_row():
     encodings = make_encoder(AfterExclamation(), template=BARE).encode(rows("맛", "양"))
     assert encodings.examples[0].prompt_ids == (ord("맛"),)  # no BOS where the model has none
     assert encodings.label_ids == ((ord("별"), ord("로")), (ord("최"), ord("고")))
-    assert not encodings.single_token
 
 
 def test_label_that_begins_with_another(tiny_tokenizer, reviews):

@@ -7,21 +7,21 @@ import keras_hub
 import numpy as np
 from keras import ops
 
-from kerastune.stack import Sampling
+from kerastune.stack import GenerationSpec
 
 # Prompts and answers are laid out in multiples of this, so that few lengths are compiled.
 _MULTIPLE = 32
 
 
-def make_sampler(sampling: Sampling) -> Any:
+def make_sampler(spec: GenerationSpec) -> Any:
     """Choose KerasHub's sampler: greedy at temperature 0, else top-p within top-k."""
-    if sampling.temperature == 0:
+    if spec.temperature == 0:
         return keras_hub.samplers.GreedySampler()
-    kwargs = {"temperature": sampling.temperature, "seed": sampling.seed}
-    if sampling.top_p < 1:
-        return keras_hub.samplers.TopPSampler(p=sampling.top_p, k=sampling.top_k or None, **kwargs)
-    if sampling.top_k:
-        return keras_hub.samplers.TopKSampler(k=sampling.top_k, **kwargs)
+    kwargs = {"temperature": spec.temperature, "seed": spec.seed}
+    if spec.top_p < 1:
+        return keras_hub.samplers.TopPSampler(p=spec.top_p, k=spec.top_k or None, **kwargs)
+    if spec.top_k:
+        return keras_hub.samplers.TopKSampler(k=spec.top_k, **kwargs)
     return keras_hub.samplers.RandomSampler(**kwargs)
 
 
@@ -34,24 +34,16 @@ class Generator:
 
     def __init__(self, causal_lm: Any) -> None:
         self._causal_lm = causal_lm
-        self._sampling: Sampling | None = None
+        self._spec: GenerationSpec | None = None
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        pad_id: int,
-        max_new_tokens: int,
-        stop_ids: Sequence[int],
-        sampling: Sampling,
-    ) -> list[list[int]]:
+    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
         """Continue prompts of any lengths in one batch; see `Stack.generate`."""
-        if sampling != self._sampling:
-            self._causal_lm.compile(sampler=make_sampler(sampling))
-            self._sampling = sampling
-        length = max(map(len, prompts)) + max_new_tokens
+        if spec != self._spec:
+            self._causal_lm.compile(sampler=make_sampler(spec))
+            self._spec = spec
+        length = max(map(len, prompts)) + spec.max_new_tokens
         length = -(-length // _MULTIPLE) * _MULTIPLE
-        token_ids = np.full((len(prompts), length), pad_id, np.int32)
+        token_ids = np.full((len(prompts), length), spec.pad_id, np.int32)
         padding_mask = np.zeros((len(prompts), length), np.bool_)
         for row, prompt in enumerate(prompts):
             token_ids[row, : len(prompt)] = prompt
@@ -62,14 +54,6 @@ class Generator:
             "token_ids": ops.convert_to_tensor(token_ids),
             "padding_mask": ops.convert_to_tensor(padding_mask),
         }
-        outputs = run(inputs, stop_token_ids=tuple(stop_ids) or None)
+        outputs = run(inputs, stop_token_ids=spec.stop_ids or None)
         written = np.asarray(ops.convert_to_numpy(outputs["token_ids"]))
-        return [
-            _until_stop(written[row, len(prompt) : len(prompt) + max_new_tokens].tolist(), stop_ids)
-            for row, prompt in enumerate(prompts)
-        ]
-
-
-def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:
-    end = next((place for place, number in enumerate(ids) if number in stop_ids), len(ids))
-    return ids[:end]
+        return [spec.until_stop(written[row, len(prompt) :].tolist()) for row, prompt in enumerate(prompts)]

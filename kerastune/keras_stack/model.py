@@ -14,7 +14,7 @@ from kerastune.keras_stack.backend import device_and_dtype, import_keras
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
-from kerastune.stack import Sampling, StackInfo
+from kerastune.stack import GenerationSpec, StackInfo
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import Generator
@@ -109,23 +109,13 @@ class KerasStack:
         inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
         return np.asarray(self._labels[key].predict_on_batch(inputs))
 
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        *,
-        pad_id: int,
-        max_new_tokens: int,
-        stop_ids: Sequence[int],
-        sampling: Sampling,
-    ) -> list[list[int]]:
+    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
         """Continue prompts; see `Stack.generate`."""
         from kerastune.keras_stack.generation import Generator
 
         if self._generator is None:
             self._generator = Generator(self._causal_lm)
-        return self._generator.generate(
-            prompts, pad_id=pad_id, max_new_tokens=max_new_tokens, stop_ids=stop_ids, sampling=sampling
-        )
+        return self._generator.generate(prompts, spec)
 
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter in PEFT's geometry; see `Stack.get_adapter`."""

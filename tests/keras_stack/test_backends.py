@@ -13,7 +13,7 @@ import sys
 import numpy as np
 import kerastune as kt
 from kerastune.session import open_session
-from kerastune.stack import Sampling
+from kerastune.stack import GenerationSpec
 from kerastune.training import validation_loss
 
 backend, model, table, folder = sys.argv[1:]
@@ -23,8 +23,8 @@ rows = kt.read_dataset(table)
 session = open_session(kt.RunConfig().with_options(options))
 encodings = session.encoder.encode(rows)
 before = session.score(rows, show=False).log_probabilities
-ids = session.stack.generate([example.prompt_ids for example in encodings.examples[:2]], pad_id=0,
-                             max_new_tokens=4, stop_ids=(1,), sampling=Sampling())
+ids = session.stack.generate([example.prompt_ids for example in encodings.examples[:2]],
+                             GenerationSpec(max_new_tokens=4, stop_ids=(1,), pad_id=0))
 run = kt.train(rows, out=folder, show=False, **options)
 losses = [validation_loss(stack, encodings.examples, 5, 0) for stack in (session.stack, run.session.stack)]
 np.savez(folder + "/found.npz", before=before, ids=np.array(sum(ids, [])), losses=losses)

@@ -11,7 +11,7 @@ from kerastune.errors import ConfigError, ModelError
 from kerastune.keras_stack import KerasStack
 from kerastune.models import resolve_model
 from kerastune.scoring import label_log_probabilities
-from kerastune.stack import Sampling
+from kerastune.stack import GenerationSpec
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def test_labels_of_one_first_token_are_scored_as_whole_sequences(make_stack, ref
 
 def test_greedy_generation_is_that_of_transformers(make_stack, reference, encodings):
     prompts = [example.prompt_ids for example in encodings.examples[:3]]
-    written = make_stack().generate(prompts, pad_id=0, max_new_tokens=5, stop_ids=(1,), sampling=Sampling())
+    spec = GenerationSpec(max_new_tokens=5, stop_ids=(1,), pad_id=0)
+    written = make_stack().generate(prompts, spec)
     for prompt, ids in zip(prompts, written, strict=True):
         expected: list[int] = []
         for _ in range(5):
@@ -82,16 +83,14 @@ def test_greedy_generation_is_that_of_transformers(make_stack, reference, encodi
         assert ids == expected
 
 
-@pytest.mark.parametrize("sampling", [Sampling(temperature=0.8, top_k=2), Sampling(temperature=1, top_p=0.6)])
-def test_sampling_draws_likely_tokens_and_repeats_with_its_seed(make_stack, reference, encodings, sampling):
+@pytest.mark.parametrize("choice", [{"temperature": 0.8, "top_k": 2}, {"temperature": 1.0, "top_p": 0.6}])
+def test_sampling_draws_likely_tokens_and_repeats_with_its_seed(make_stack, reference, encodings, choice):
     prompts = [encodings.examples[0].prompt_ids] * 4
-    first, again = (
-        make_stack().generate(prompts, pad_id=0, max_new_tokens=1, stop_ids=(), sampling=sampling)
-        for _ in range(2)
-    )
+    spec = GenerationSpec(max_new_tokens=1, stop_ids=(), pad_id=0, **choice)
+    first, again = (make_stack().generate(prompts, spec) for _ in range(2))
     assert first == again
     logits = reference_logits(reference, prompts[0])[-1]
-    if sampling.top_k:
+    if spec.top_k:
         allowed = set(np.argsort(logits)[-2:].tolist())
     else:
         order = np.argsort(-logits)
