@@ -61,8 +61,7 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
     dataset = first_rows("test.tsv", args.rows)
     with timer.part("load"):
         session = open_session(config)
-        session.stack.add_lora(config.lora, config.train.seed)
-        session.stack.set_adapter(read_adapter(args.adapter)[0])
+        session.stack.load_adapter(read_adapter(args.adapter)[0])
     pad_id = session.encoder.tokenizer.pad_id
     with timer.part("first"):
         encodings = session.encoder.encode(dataset)

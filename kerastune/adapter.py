@@ -7,6 +7,7 @@ template and the label words that the adapter was trained with, so that loading 
 import dataclasses
 import importlib.metadata
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from numpy.typing import NDArray
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
 
 from kerastune.atomic import atomic_folder
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 
 _PREFIX = "base_model.model."
+_FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+_SIDES, _MAGNITUDE = ("lora_A.weight", "lora_B.weight"), "lora_magnitude_vector"
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "kerastune.json"
 
 
@@ -98,6 +102,8 @@ def write_adapter(folder: Path, factors: Mapping[str, Factors], card: AdapterCar
     for module, update in sorted(factors.items()):
         tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(update.a, np.float32)
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(update.b, np.float32)
+        if update.magnitude is not None:
+            tensors[f"{_PREFIX}{module}.{_MAGNITUDE}"] = np.ascontiguousarray(update.magnitude, np.float32)
     with atomic_folder(folder) as temporary:
         # Not save_file, whose errors on a full disk are none of the system's.
         (temporary / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
@@ -111,43 +117,99 @@ def read_adapter(folder: Path) -> tuple[dict[str, Factors], AdapterCard]:
     Raises:
         AdapterError: A file is missing, damaged or incomplete; the message names it.
     """
-    config = _read_json(folder / CONFIG)
-    card_table = _read_json(folder / CARD)
+    table = _read_json(folder / CARD)
     try:
-        card_table |= {key: tuple(card_table[key]) for key in ("labels", "label_words")}
-        card = AdapterCard(**card_table)
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-        ranks, alphas = dict(config["rank_pattern"]), dict(config["alpha_pattern"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise AdapterError(f"{folder}: {CONFIG} or {CARD} lacks or misstates a key: {error}") from error
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except FileNotFoundError as error:
-        raise AdapterError(f"{folder}: no {WEIGHTS}; is the folder an adapter?") from error
-    except (SafetensorError, OSError) as error:
+        table |= {key: tuple(table[key]) for key in ("labels", "label_words")}
+        card = AdapterCard(**table)
+    except (KeyError, TypeError) as error:
+        raise AdapterError(f"{folder / CARD}: lacks or misstates a key: {error}") from error
+    return read_peft(folder), card
+
+
+def base_of(folder: Path) -> str:
+    """The base model that an adapter in PEFT's format names.
+
+    Raises:
+        AdapterError: It names none.
+    """
+    base = _read_json(folder / CONFIG).get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
         raise AdapterError(
-            f"{folder / WEIGHTS}: damaged or cut short ({error}); copy the adapter again, or train anew"
-        ) from error
+            f"{folder / CONFIG}: names no base model; write the base's id under base_model_name_or_path, "
+            "or give it with --model"
+        )
+    return base
+
+
+def read_peft(folder: Path) -> dict[str, Factors]:
+    """Read an adapter in PEFT's format, whoever wrote it.
+
+    Args:
+        folder: The folder of `adapter_config.json` and `adapter_model.safetensors`.
+
+    Returns:
+        Hugging Face's module path -> the module's update.
+
+    Raises:
+        AdapterError: It is no LoRA adapter, a file is missing or damaged, or tensors are missing, unexpected
+            or of another rank than the configuration says.
+    """
+    config = _read_json(folder / CONFIG)
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(
+            f"{folder / CONFIG}: expected peft_type 'LORA', received {config.get('peft_type')!r}"
+        )
+    unread = [key for key in ("modules_to_save", "layers_to_transform", "lora_bias") if config.get(key)]
+    if unread or config.get("bias", "none") != "none":
+        raise AdapterError(
+            f"{folder / CONFIG}: expected an adapter of linear layers alone, received {unread or 'biases'}; "
+            "merge it with the package that made it"
+        )
+    try:
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+        ranks, alphas = dict(config.get("rank_pattern") or {}), dict(config.get("alpha_pattern") or {})
+    except (KeyError, TypeError, ValueError) as error:
+        raise AdapterError(f"{folder / CONFIG}: lacks or misstates a key: {error}") from error
+    tensors = _read_tensors(folder / WEIGHTS)
     factors = {}
     for key in sorted(tensors):
         if not key.endswith(".lora_A.weight"):
             continue
         module = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         a, b = tensors[key], tensors.get(key.replace("lora_A", "lora_B"))
-        expected = ranks.get(module, rank)
+        expected = int(_of_pattern(ranks, module, rank))
         shapes = (a.shape[:1], () if b is None else b.shape[1:])
         if b is None or shapes != ((expected,), (expected,)):
             raise AdapterError(
                 f"{folder / WEIGHTS}: {module}: expected A and B of rank {expected}, received shapes "
                 f"{a.shape} and {None if b is None else b.shape}"
             )
-        factors[module] = Factors(
-            a=a.astype(np.float32), b=b.astype(np.float32), alpha=float(alphas.get(module, alpha))
+        scale = float(_of_pattern(alphas, module, alpha)) / (
+            expected**0.5 if config.get("use_rslora") else expected
         )
-    if len(tensors) != 2 * len(factors) or not factors:
-        known = {f"{_PREFIX}{module}.lora_{side}.weight" for module in factors for side in "AB"}
-        raise AdapterError(f"{folder / WEIGHTS}: unexpected tensors {sorted(set(tensors) - known)[:3]}")
-    return factors, card
+        magnitude = tensors.get(f"{_PREFIX}{module}.{_MAGNITUDE}")
+        factors[module] = Factors(
+            a=a,
+            b=b,
+            alpha=scale * expected,
+            magnitude=magnitude,
+        )
+    known = {f"{_PREFIX}{module}.{name}" for module in factors for name in (*_SIDES, _MAGNITUDE)}
+    if unexpected := sorted(set(tensors) - known):
+        raise AdapterError(
+            f"{folder / WEIGHTS}: unexpected tensors {unexpected[:3]}; expected LoRA factors of linear layers"
+        )
+    targets = config.get("target_modules")
+    missing = [
+        name
+        for name in (targets if isinstance(targets, list) else [])
+        if not any(module == name or module.endswith(f".{name}") for module in factors)
+    ]
+    if missing or not factors:
+        raise AdapterError(
+            f"{folder / WEIGHTS}: no tensors of the targets {missing[:3]}; copy the adapter again"
+        )
+    return factors
 
 
 def _peft_config(factors: Mapping[str, Factors], card: AdapterCard) -> dict[str, Any]:
@@ -170,8 +232,39 @@ def _peft_config(factors: Mapping[str, Factors], card: AdapterCard) -> dict[str,
         "bias": "none",
         "fan_in_fan_out": False,
         "use_rslora": False,
-        "use_dora": False,
+        "use_dora": any(update.magnitude is not None for update in factors.values()),
     }
+
+
+def _read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Read floating-point tensors as float32; PEFT may write bfloat16, which numpy does not have."""
+    try:
+        entries = deserialize(path.read_bytes())
+    except FileNotFoundError as error:
+        raise AdapterError(f"{path.parent}: no {path.name}; is the folder an adapter?") from error
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(
+            f"{path}: damaged or cut short ({error}); copy the adapter again, or train anew"
+        ) from error
+    tensors = {}
+    for name, entry in entries:
+        kind, data = entry["dtype"], entry["data"]
+        if kind == "BF16":
+            flat = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        elif kind in _FLOATS:
+            flat = np.frombuffer(data, _FLOATS[kind]).astype(np.float32)
+        else:
+            raise AdapterError(f"{path}: {name}: expected floating-point numbers, received {kind}")
+        tensors[name] = flat.reshape(entry["shape"])
+    return tensors
+
+
+def _of_pattern(pattern: Mapping[str, Any], module: str, otherwise: float) -> Any:
+    """A module's value in PEFT's `rank_pattern` or `alpha_pattern`: keys match ends of paths."""
+    for key, value in pattern.items():
+        if re.fullmatch(rf"(.*\.)?({key})", module):
+            return value
+    return otherwise
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:

@@ -20,7 +20,11 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["native", "peft"]
 LossOn = Literal["completion", "all"]
 Mode = Literal["likelihood", "generate"]
-StackName = Literal["keras"]
+StackName = Literal["keras", "hf"]
+
+
+#: Adam's epsilon on every stack; with torch's and Keras' own ones the same run would differ.
+ADAM_EPSILON = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +33,19 @@ class ModelSpec:
 
     Args:
         model: `gemma3-270m`, a local folder, a `.gguf` file, `owner/name`, or a KerasHub preset.
-        stack: `"keras"`.
-        backend: Keras' backend.
-        dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it, else float32.
+        stack: `"keras"`, or `"hf"` for Hugging Face's transformers and PEFT.
+        backend: What computes; None is JAX for `"keras"` and torch, the only one, for `"hf"`.
+        dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it fast, else float32.
     """
 
     model: str = "gemma3-270m"
     stack: StackName = "keras"
-    backend: Backend = "jax"
+    backend: Backend | None = None
     dtype: Dtype = "auto"
+
+    def __post_init__(self) -> None:
+        if self.stack == "hf":
+            _check("backend", self.backend, self.backend in (None, "torch"), "'torch' on the hf stack")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +58,11 @@ class LoraSpec:
         targets: Layers to adapt, in either stack's names: `query` and `q_proj` are one thing.
         dropout: Probability by which inputs of the update are dropped in training.
         layout: `"peft"` is PEFT's factorisation on both stacks, so that one seed gives one run;
-            `"native"` is Keras' `enable_lora`, whose query heads share one B and have an A each.
+            `"native"` is each stack's own: on Keras that of `enable_lora`, whose query heads share one B
+            and have an A each; on Hugging Face PEFT's.
+        rslora: Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732).
+        dora: Train the magnitude of the adapted weight's rows too (Liu et al. 2024, arXiv:2402.09353);
+            on the hf stack only.
     """
 
     rank: int = 16
@@ -58,6 +70,8 @@ class LoraSpec:
     targets: tuple[str, ...] = ("all",)
     dropout: float = 0.0
     layout: Layout = "peft"
+    rslora: bool = False
+    dora: bool = False
 
     def __post_init__(self) -> None:
         _check("rank", self.rank, self.rank >= 1, "1 or more")
@@ -69,7 +83,8 @@ class LoraSpec:
     @property
     def scale(self) -> float:
         """What the low-rank product is multiplied by."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+        alpha = self.rank if self.alpha is None else self.alpha
+        return alpha / (self.rank**0.5 if self.rslora else self.rank)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ and the layer adds `scale * B A x`. Keras' `enable_lora` factorises a kernel `[.
 all share one B.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,16 +25,46 @@ class Factors:
         a: `[rank, in] float32`.
         b: `[out, rank] float32`.
         alpha: Numerator of the scale `alpha / rank`.
+        magnitude: `[out] float32`, DoRA's magnitudes of the adapted weight's rows, if it has them.
     """
 
     a: Array
     b: Array
     alpha: float
+    magnitude: Array | None = None
 
     @property
     def rank(self) -> int:
         """Rank of the update."""
         return int(self.a.shape[0])
+
+
+def require_whole(factors: Mapping[str, Factors], modules: Iterable[str]) -> None:
+    """Refuse an adapter that does not fit a base, or is not all there.
+
+    Args:
+        factors: The adapter, module by module.
+        modules: The base's linear layers that can be adapted.
+
+    Raises:
+        AdapterError: The base lacks a module, or a kind of layer is adapted in some decoder layers alone.
+
+    Example:
+        >>> modules = ["model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj"]
+        >>> require_whole({}, modules)
+        Traceback (most recent call last):
+        kerastune.errors.AdapterError: the adapter adapts nothing; train it anew
+    """
+    if not factors:
+        raise AdapterError("the adapter adapts nothing; train it anew")
+    kinds = {module.rsplit(".", 1)[1] for module in factors}
+    expected = {module for module in modules if module.rsplit(".", 1)[1] in kinds}
+    missing, unexpected = sorted(expected - set(factors)), sorted(set(factors) - expected)
+    if missing or unexpected:
+        raise AdapterError(
+            f"the adapter does not fit the base: missing {missing[:3]}, unexpected {unexpected[:3]}; "
+            "use the base that it was trained on, or copy the adapter again"
+        )
 
 
 def _generator(module: str, seed: int) -> np.random.Generator:

@@ -6,7 +6,13 @@ from contextlib import contextmanager
 from kerastune.errors import KerastuneError, ModelError
 
 # XLA on the CPU reports a failed allocation as the last of these.
-_SIGNS = ("resource_exhausted", "out of memory", "oom when allocating", "no reference output found")
+_SIGNS = (
+    "resource_exhausted",
+    "out of memory",
+    "oom when allocating",
+    "can't allocate memory",
+    "no reference output found",
+)
 
 
 @contextmanager

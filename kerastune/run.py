@@ -81,8 +81,7 @@ class Run:
             session = open_session(self.config)
             # Before the model is loaded: what does not fit should not cost that.
             card.require_same(session.card, self.folder / ADAPTER)
-            session.stack.add_lora(self.config.lora, self.config.train.seed)
-            session.stack.set_adapter(factors)
+            session.stack.load_adapter(factors)
             self._session = session
         return self._session
 
@@ -240,7 +239,7 @@ def train_in_session(
         pad_id=encoder.tokenizer.pad_id,
         folder=folder,
         validation=watched,
-        identity=repr((session.files.fingerprint, info.backend, info.dtype, config.lora)),
+        identity=repr((session.files.fingerprint, info.stack, info.backend, info.dtype, config.lora)),
         show=show,
     )
     write_config(config, folder / CONFIG_TOML)

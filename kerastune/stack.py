@@ -82,10 +82,21 @@ class Stack(Protocol):
         """What runs."""
 
     def add_lora(self, lora: LoraSpec, seed: int) -> None:
-        """Freeze the base and put a fresh adapter on it.
+        """Put a fresh adapter on the frozen base, in the place of any that is there.
 
         Raises:
             ConfigError: A target matches no layer; the near name is suggested.
+        """
+
+    def load_adapter(self, factors: Mapping[str, Factors]) -> None:
+        """Put a finished adapter on the frozen base, in the place of any that is there.
+
+        Args:
+            factors: Hugging Face's module path -> the module's update, each of its own rank and scale.
+
+        Raises:
+            AdapterError: The base lacks a module, a layer of a kind that is adapted elsewhere is missing, or
+                a shape does not fit.
         """
 
     def start_training(self, train: TrainSpec) -> None:
@@ -105,6 +116,9 @@ class Stack(Protocol):
     def token_losses(self, batch: Batch) -> NDArray[np.float32]:
         """Return the weighted cross-entropy of each answer token, `[B, K]`, without dropout."""
 
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """Return the logits after every token, `[B, L, vocabulary]`; not those at padding."""
+
     def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
         """Return the logits of these tokens after each row's last token, `[B, labels]`."""
 
@@ -114,11 +128,11 @@ class Stack(Protocol):
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter: Hugging Face's module path -> the module's update."""
 
-    def set_adapter(self, factors: Mapping[str, Factors]) -> None:
-        """Give the adapter these values; `add_lora` has been called with its rank and targets.
+    def adapter_gradients(self, batch: Batch) -> dict[str, Factors]:
+        """Return the gradients of the batch's mean loss, in the adapter's own form, without dropout.
 
         Raises:
-            AdapterError: A module is missing, unexpected or of another shape.
+            ConfigError: The adapter is in Keras' native layout, whose gradients have no such form.
         """
 
     def training_state(self) -> dict[str, NDArray[Any]]:
@@ -140,4 +154,8 @@ def load_stack(spec: ModelSpec, files: ModelFiles) -> Stack:
         from kerastune.keras_stack import KerasStack
 
         return KerasStack(spec, files)
-    raise ConfigError(f"stack: expected 'keras', received {spec.stack!r}")
+    if spec.stack == "hf":
+        from hf_bridge import HfStack
+
+        return HfStack(spec, files)
+    raise ConfigError(f"stack: expected 'keras' or 'hf', received {spec.stack!r}")

@@ -60,6 +60,7 @@ class Echo:
         return np.outer(lengths, np.arange(len(label_ids))).astype(np.float32) / 100
 
     def generate(self, prompts, spec):
+        assert spec.stop_ids
         return [self.answers[tuple(prompt)] for prompt in prompts]
 
 

@@ -1,4 +1,4 @@
-"""Choosing Keras' backend and dtype before anything heavy is imported."""
+"""Choosing Keras' backend before anything heavy is imported, and what computes there."""
 
 import os
 import sys
@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from kerastune.config import Backend, Dtype
+from kerastune.config import Backend
 from kerastune.errors import ConfigError
 from kerastune.extras import require
+from kerastune.precision import FAST_BFLOAT16_CAPABILITY, torch_device
 
 # Made before JAX and TensorFlow are imported, and only where the user has set nothing. Both frameworks
 # live in one process (KerasHub imports TensorFlow), so neither may take all the GPU's memory at once.
@@ -77,40 +78,24 @@ def _quiet_standard_error() -> Iterator[None]:
             os.close(kept)
 
 
-def device_and_dtype(backend: Backend, dtype: Dtype) -> tuple[str, str]:
-    """Say what computes, and in which dtype.
+def device(backend: Backend) -> tuple[str, bool]:
+    """Say what computes: the device's kind, and whether it multiplies bfloat16 fast.
 
-    `"auto"` is bfloat16 on a TPU and on a GPU of compute capability 8.0 or more, which have it in
-    hardware; older GPUs emulate it, and float16 overflows in Gemma 3, so those and CPUs compute in float32.
-
-    Returns:
-        The device's kind and the dtype's name.
+    A CPU counts as slow on every backend, so that all three compute alike; XLA's is no faster in bfloat16.
     """
-    device, capability = _device(backend)
-    if dtype != "auto":
-        return device, dtype
-    fast = device == "tpu" or (device == "gpu" and capability >= 8.0)
-    return device, "bfloat16" if fast else "float32"
-
-
-def _device(backend: Backend) -> tuple[str, float]:
     if backend == "jax":
         import jax
 
-        device = jax.devices()[0]
-        capability = float(getattr(device, "compute_capability", 0) or 0)
-        return {"cuda": "gpu", "rocm": "gpu"}.get(device.platform, device.platform), capability
+        first = jax.devices()[0]
+        capability = float(getattr(first, "compute_capability", 0) or 0)
+        kind = {"cuda": "gpu", "rocm": "gpu"}.get(first.platform, first.platform)
+        return kind, kind == "tpu" or capability >= FAST_BFLOAT16_CAPABILITY
     if backend == "torch":
-        import torch
-
-        if not torch.cuda.is_available():
-            return "cpu", 0.0
-        major, minor = torch.cuda.get_device_capability()
-        return "gpu", major + minor / 10
+        return torch_device()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        return "cpu", 0.0
+        return "cpu", False
     major, minor = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-    return "gpu", major + minor / 10
+    return "gpu", major + minor / 10 >= FAST_BFLOAT16_CAPABILITY

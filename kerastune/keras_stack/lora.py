@@ -15,7 +15,7 @@ from keras import ops
 
 from kerastune.config import LoraSpec
 from kerastune.errors import AdapterError, ConfigError
-from kerastune.lora import Array, Factors, initial_a, initial_native_a, native_to_peft, peft_to_native
+from kerastune.lora import Array, Factors, initial_a, initial_native_a, native_to_peft
 from kerastune.targets import KERAS_TO_HF, canonical_targets, module_path
 
 _DECODER_LAYER = re.compile(r"(?:decoder_block|transformer_layer|decoder_layer)_(\d+)")
@@ -46,6 +46,25 @@ def add_lora(backbone: Any, lora: LoraSpec, seed: int) -> dict[str, "LoraLayer"]
         for module, layer in layers.items()
         if module.rsplit(".", 1)[1] in wanted
     }
+
+
+def lora_of(layer: Any, module: str, update: Factors) -> "LoraLayer":
+    """Put a finished update on a linear layer, in PEFT's geometry.
+
+    Raises:
+        AdapterError: It is of another shape than the layer, or has DoRA's magnitudes.
+    """
+    if update.magnitude is not None:
+        raise AdapterError(
+            f"{module}: has DoRA's magnitudes, which the keras stack cannot apply; use --stack hf"
+        )
+    lora = LoraLayer(layer, module, LoraSpec(rank=update.rank, alpha=update.alpha), seed=0)
+    try:
+        lora.assign(update)
+    except AdapterError:
+        lora.remove()
+        raise
+    return lora
 
 
 def adaptable_layers(backbone: Any) -> dict[str, Any]:
@@ -127,7 +146,7 @@ class LoraLayer:
     """The update on one linear layer: its two variables, and what the layer adds of them.
 
     Args:
-        layer: A built linear layer; its call is extended in place.
+        layer: A built linear layer; its call is extended in place until `remove`.
         module: Hugging Face's path of the layer.
         lora: The adapter's options.
         seed: Seed of the initial A and of the dropout.
@@ -169,7 +188,17 @@ class LoraLayer:
         # A frozen layer freezes what is added to it; these two alone are trained.
         self.a.trainable = self.b.trainable = True
         self.a.assign(self._initial_a(seed))
+        self._layer, self._base_call = layer, layer.call
         layer.call = MethodType(_adapted(layer.call, self, lora.scale), layer)
+
+    def remove(self) -> None:
+        """Leave the layer as it was."""
+        self._layer.call = self._base_call
+        self._layer._untrack_variable(self.a)
+        self._layer._untrack_variable(self.b)
+        if self.dropout is not None:
+            self._layer._layers.remove(self.dropout)
+            self._layer.lora_dropout = None
 
     def _initial_a(self, seed: int) -> Array:
         if self.native:
@@ -201,29 +230,30 @@ class LoraLayer:
         a, b = (np.asarray(ops.convert_to_numpy(variable)) for variable in (self.a, self.b))
         if self.native:
             return native_to_peft(self._by_head(a), b, self.alpha)
+        return self.as_factors(a, b)
+
+    def as_factors(self, a: Array, b: Array) -> Factors:
+        """Say arrays in the shapes of this update's variables in PEFT's geometry."""
         return Factors(a=a.reshape(-1, self.rank).T, b=b.reshape(self.rank, -1).T, alpha=self.alpha)
 
     def assign(self, factors: Factors) -> None:
-        """Take an update in PEFT's geometry.
+        """Take an update in PEFT's geometry; this one is in the peft layout and of its rank and scale.
 
         Raises:
-            AdapterError: It has another shape or scale.
+            AdapterError: It has another shape.
         """
         mine = self.factors()
         for name, expected, received in (
-            ("A of shape", mine.a.shape, factors.a.shape),
-            ("B of shape", mine.b.shape, factors.b.shape),
-            ("alpha", mine.alpha, factors.alpha),
+            ("A", mine.a.shape, factors.a.shape),
+            ("B", mine.b.shape, factors.b.shape),
         ):
             if expected != received:
-                raise AdapterError(f"{self.module}: expected {name} {expected}, received {received}")
-        if self.native:
-            a, b = peft_to_native(factors, self.geometry.heads, self.module)
-            a = self._from_heads(a)
-        else:
-            a, b = factors.a.T.reshape(self._a_shape), factors.b.T.reshape(self._b_shape)
-        self.a.assign(a)
-        self.b.assign(b)
+                raise AdapterError(
+                    f"{self.module}: expected {name} of shape {expected}, received {received}; use the base "
+                    "that the adapter was trained on"
+                )
+        self.a.assign(factors.a.T.reshape(self._a_shape))
+        self.b.assign(factors.b.T.reshape(self._b_shape))
 
     def _axes(self) -> list[int]:
         """The kernel's leading axes with the heads first."""
@@ -234,11 +264,6 @@ class LoraLayer:
 
     def _by_head(self, a: Array) -> Array:
         return a.transpose(self._axes()).reshape(self.geometry.heads, -1, self.rank)
-
-    def _from_heads(self, a: Array) -> Array:
-        axes = self._axes()
-        shape = [self._a_shape[axis] for axis in axes]
-        return a.reshape(shape).transpose(np.argsort(axes))
 
 
 def _adapted(base_call: Any, lora: LoraLayer, scale: float) -> Any:

@@ -86,6 +86,23 @@ class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types
         return logits
 
 
+class LogitsModel(keras.Model):  # type: ignore[misc]  # keras has no types
+    """A backbone with its whole head after every token.
+
+    Args:
+        backbone: A KerasHub backbone.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__(name="logits_model", dtype="float32")
+        self.backbone = backbone
+
+    def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
+        """Compute `[B, L, vocabulary] float32`."""
+        hidden = hidden_states(self.backbone, inputs, training)
+        return ops.cast(self.backbone.token_embedding(hidden, reverse=True), "float32")
+
+
 def hidden_states(backbone: Any, inputs: dict[str, Any], training: bool | None) -> Any:
     """Run the backbone; `[B, L, width]` in its dtype."""
     return backbone(

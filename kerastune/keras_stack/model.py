@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune.batching import Batch
-from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.errors import AdapterError, ConfigError, ModelError
 from kerastune.extras import require
-from kerastune.keras_stack.backend import device_and_dtype, import_keras
-from kerastune.lora import Factors
+from kerastune.keras_stack.backend import device, import_keras
+from kerastune.lora import Factors, require_whole
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
+from kerastune.precision import choose_dtype
 from kerastune.stack import GenerationSpec, StackInfo
 
 if TYPE_CHECKING:
@@ -35,20 +36,14 @@ class KerasStack:
 
     def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
         self.files = files
-        self._keras = import_keras(spec.backend, cache_root())
-        self._backend = spec.backend
-        self._device, self._dtype = device_and_dtype(spec.backend, spec.dtype)
-        keras_hub = require("keras_hub", "keras")
-        try:
-            self._backbone = keras_hub.models.Backbone.from_preset(
-                str(files.path), dtype=self._dtype, **_unread_settings(files)
-            )
-            self._causal_lm = keras_hub.models.CausalLM.from_preset(
-                str(files.path), backbone=self._backbone, preprocessor=None
-            )
-        except (ValueError, KeyError, OSError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{files.name}: KerasHub cannot load {files.path}: {reason}") from error
+        self._backend = spec.backend or "jax"
+        self._keras = import_keras(self._backend, cache_root())
+        self._device, fast_bfloat16 = device(self._backend)
+        self._dtype = choose_dtype(spec.dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
+        # Not before: these import Keras, which takes its backend then.
+        from kerastune.keras_stack.loading import load_model
+
+        self._backbone, self._causal_lm = load_model(files, self._dtype)
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
         self._adapters: dict[str, Any] = {}
@@ -68,15 +63,33 @@ class KerasStack:
         """Put a fresh adapter on the frozen base; see `Stack.add_lora`."""
         from kerastune.keras_stack.lora import add_lora
 
-        if self._adapters:
-            raise ConfigError("the model has an adapter already; load the model anew for another one")
+        if lora.dora:
+            raise ConfigError("dora: not on the keras stack; train with --stack hf")
+        self._remove_adapter()
         self._adapters = add_lora(self._backbone, lora, seed)
+
+    def load_adapter(self, factors: Mapping[str, Factors]) -> None:
+        """Put a finished adapter on the base; see `Stack.load_adapter`."""
+        from kerastune.keras_stack.lora import adaptable_layers, lora_of
+
+        layers = adaptable_layers(self._backbone)
+        require_whole(factors, layers)
+        self._remove_adapter()
+        for module, update in factors.items():
+            self._adapters[module] = lora_of(layers[module], module, update)
+
+    def _remove_adapter(self) -> None:
+        for lora in self._adapters.values():
+            lora.remove()
+        # Compiled programs hold the variables that were there when they were traced.
+        self._adapters, self._answers, self._labels, self._generator = {}, None, {}, None
 
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer; see `Stack.start_training`."""
         optimizer = self._keras.optimizers.AdamW(
             learning_rate=train.learning_rate,
             weight_decay=train.weight_decay,
+            epsilon=ADAM_EPSILON,
             global_clipnorm=train.clip_norm or None,
             gradient_accumulation_steps=train.accumulate if train.accumulate > 1 else None,
         )
@@ -98,6 +111,13 @@ class KerasStack:
     def token_losses(self, batch: Batch) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
         return np.asarray(self._answer_model().predict_on_batch(_inputs(batch, batch.answer_weights)))
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """Compute the logits after every token; see `Stack.logits`."""
+        from kerastune.keras_stack.loss import LogitsModel
+
+        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
+        return np.asarray(LogitsModel(self._backbone).predict_on_batch(inputs))
 
     def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
         """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
@@ -121,16 +141,22 @@ class KerasStack:
         """Return the adapter in PEFT's geometry; see `Stack.get_adapter`."""
         return {module: lora.factors() for module, lora in self._adapters.items()}
 
-    def set_adapter(self, factors: Mapping[str, Factors]) -> None:
-        """Give the adapter these values; see `Stack.set_adapter`."""
-        missing, unexpected = set(self._adapters) - set(factors), set(factors) - set(self._adapters)
-        if missing or unexpected:
-            raise AdapterError(
-                f"the adapter does not fit {self.files.name}: missing {sorted(missing)[:3]}, "
-                f"unexpected {sorted(unexpected)[:3]}; load it with its own targets onto its own base"
-            )
-        for module, update in factors.items():
-            self._adapters[module].assign(update)
+    def adapter_gradients(self, batch: Batch) -> dict[str, Factors]:
+        """Compute the gradients of the mean loss; see `Stack.adapter_gradients`."""
+        from kerastune.keras_stack.gradients import gradients
+
+        if any(lora.native for lora in self._adapters.values()):
+            raise ConfigError('gradients: expected an adapter in the "peft" layout, received the native one')
+        inputs = _inputs(batch, batch.answer_weights / np.float32(batch.weight))
+        variables = {
+            (module, name): getattr(lora, name) for module, lora in self._adapters.items() for name in "ab"
+        }
+        found = gradients(self._answer_model(), inputs, list(variables.values()))
+        values = dict(zip(variables, found, strict=True))
+        return {
+            module: lora.as_factors(values[module, "a"], values[module, "b"])
+            for module, lora in self._adapters.items()
+        }
 
     def training_state(self) -> dict[str, NDArray[Any]]:
         """Return what training changes; see `Stack.training_state`."""
@@ -166,13 +192,6 @@ class KerasStack:
         if self._answers is None:
             self._answers = AnswerModel(self._backbone)
         return self._answers
-
-
-def _unread_settings(files: ModelFiles) -> dict[str, Any]:
-    """What KerasHub 0.32 leaves unread in a config: Llama's epsilon, worth 1e-3 of the logits."""
-    if files.layout == "hf" and files.config.get("model_type") == "llama":
-        return {"layer_norm_epsilon": files.config["rms_norm_eps"]}
-    return {}
 
 
 def _inputs(batch: Batch, weights: NDArray[np.float32]) -> dict[str, Any]:

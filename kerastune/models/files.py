@@ -42,6 +42,12 @@ class ModelFiles:
         """The parsed config.json."""
         return read_json(self.path / "config.json")
 
+    @property
+    def model_type(self) -> str:
+        """The kind of model: Hugging Face's `model_type`, or KerasHub's class."""
+        config = self.config
+        return str(config.get("model_type") or config.get("class_name") or "unknown")
+
     @cached_property
     def fingerprint(self) -> str:
         """A sha256 over the configuration and the content of every weight file.

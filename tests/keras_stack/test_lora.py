@@ -46,10 +46,12 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(
 ):
     stack = make_stack()
     stack.add_lora(LoraSpec(rank=3, alpha=6, targets=("all",), layout=layout), seed=2)
-    factors = trained_factors(stack)
-    if layout == "native":  # only what is block-diagonal with equal blocks has a native form
-        factors = native_form(stack, factors)
-    stack.set_adapter(factors)
+    if layout == "native":
+        draw = np.random.default_rng(1)
+        for lora in stack._adapters.values():
+            lora.b.assign(0.2 * draw.standard_normal(lora.b.shape))
+    else:
+        stack.load_adapter(trained_factors(stack))
     write_adapter(tmp_path / "adapter", stack.get_adapter(), card())
     base = transformers.AutoModelForCausalLM.from_pretrained(tiny_model.path, dtype=torch.float32)
     model = peft.PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
@@ -62,16 +64,6 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(
             logits, torch.tensor(example.completion_ids), reduction="none"
         )
         np.testing.assert_allclose(losses[row, : len(expected)], expected, rtol=5e-5, atol=5e-5)
-
-
-def native_form(stack, factors):
-    changed = {}
-    for module, update in factors.items():
-        heads = stack._adapters[module].geometry.heads
-        rank, size = update.rank // heads, update.b.shape[0] // heads
-        block = np.random.default_rng(1).standard_normal((size, rank)).astype(np.float32) * 0.2
-        changed[module] = Factors(update.a, np.kron(np.eye(heads, dtype=np.float32), block), update.alpha)
-    return changed
 
 
 def test_native_is_what_enable_lora_computes():
@@ -135,9 +127,9 @@ def test_an_adapter_comes_back_with_the_same_scores(make_stack, batch, tmp_path,
     write_adapter(tmp_path / "adapter", first.get_adapter(), card(layout=layout))
     factors, read = read_adapter(tmp_path / "adapter")
     assert read == card(layout=layout)
-    second.add_lora(spec, seed=99)
+    second.add_lora(spec, seed=99)  # another adapter, which makes room
     before = second.label_logits(batch, [4, 5])
-    second.set_adapter(factors)
+    second.load_adapter(factors)
     after = second.label_logits(batch, [4, 5])
     np.testing.assert_allclose(after, first.label_logits(batch, [4, 5]), atol=1e-6)
     assert np.abs(after - before).max() > 1e-3
@@ -148,10 +140,22 @@ def test_an_adapter_of_other_modules_or_rank_is_refused(make_stack):
     stack.add_lora(LoraSpec(rank=2), seed=2)
     factors = stack.get_adapter()
     with pytest.raises(AdapterError, match=r"missing \['model.layers.0"):
-        stack.set_adapter(dict(list(factors.items())[1:]))
+        stack.load_adapter(dict(list(factors.items())[1:]))
+    with pytest.raises(AdapterError, match=r"unexpected \['model.layers.9"):
+        stack.load_adapter({**factors, "model.layers.9.self_attn.q_proj": next(iter(factors.values()))})
     wide = {
-        module: Factors(np.vstack([update.a] * 2), np.hstack([update.b] * 2), update.alpha)
+        module: Factors(np.hstack([update.a] * 2), update.b, update.alpha)
         for module, update in factors.items()
     }
     with pytest.raises(AdapterError, match="expected A of shape"):
-        stack.set_adapter(wide)
+        stack.load_adapter(wide)
+
+
+def test_a_base_without_its_adapter_is_the_base_again(make_stack, batch, trained_factors):
+    stack = make_stack()
+    before = stack.label_logits(batch, [4, 5])
+    stack.add_lora(LoraSpec(rank=2, targets=("all",), dropout=0.1), seed=2)
+    stack.load_adapter(trained_factors(stack))
+    assert np.abs(stack.label_logits(batch, [4, 5]) - before).max() > 1e-3
+    stack.add_lora(LoraSpec(rank=3), seed=2)  # B is zero
+    np.testing.assert_array_equal(stack.label_logits(batch, [4, 5]), before)

@@ -1,0 +1,74 @@
+"""Loading a base model with transformers: safetensors only, from disk only, on the device that is there."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kerastune.config import Dtype
+from kerastune.errors import ModelError
+from kerastune.extras import require
+from kerastune.models import ModelFiles
+from kerastune.precision import choose_dtype, torch_device
+
+
+def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
+    """Load a causal language model, frozen and in evaluation mode.
+
+    Args:
+        files: The base model, in Hugging Face layout.
+        dtype: The option.
+
+    Returns:
+        The model, the device's kind and the dtype's name.
+
+    Raises:
+        ConfigError: float16 is asked for and overflows in this model.
+        MissingExtraError: torch, transformers or peft is not installed.
+        ModelError: The files are damaged, of an unknown architecture, or a KerasHub preset.
+    """
+    if files.layout != "hf":
+        raise ModelError(
+            f"{files.name}: is a KerasHub preset, which the hf stack cannot load; give a folder in Hugging "
+            "Face layout or a hub id, or use --stack keras"
+        )
+    # bitsandbytes, which PEFT imports where it is there, warns of kernels that nothing here uses.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    torch = require("torch", "hf")
+    transformers = require("transformers", "hf")
+    require("peft", "hf")
+    device, fast_bfloat16 = torch_device()
+    if device == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast_bfloat16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    chosen = choose_dtype(dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
+    with _no_progress_bar(transformers):
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                files.path,
+                dtype=getattr(torch, chosen),
+                device_map="auto" if device == "gpu" else None,
+                use_safetensors=True,
+                local_files_only=True,
+            )
+        except Exception as error:  # transformers, safetensors and torch raise errors of no common base
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(
+                f"{files.name}: transformers cannot load {files.path}: {reason}; fetch the model again, or "
+                "use an architecture that it knows"
+            ) from error
+    model.requires_grad_(False)
+    model.eval()
+    return model, device, chosen
+
+
+@contextmanager
+def _no_progress_bar(transformers: Any) -> Iterator[None]:
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()

@@ -1,0 +1,187 @@
+"""The Hugging Face stack: a model of transformers with PEFT's LoRA, behind the `Stack` protocol.
+
+The training loop is kerastune's own, the same for both stacks: one order, one schedule, one normalisation,
+one way to resume. What is here is one optimizer step.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_bridge.loading import load_model
+from kerastune.batching import Batch
+from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.errors import AdapterError
+from kerastune.lora import Factors
+from kerastune.models import ModelFiles
+from kerastune.stack import GenerationSpec, StackInfo
+
+if TYPE_CHECKING:
+    from hf_bridge.training import Trainer
+
+
+class HfStack:
+    """A causal language model of transformers, loaded from disk.
+
+    Args:
+        spec: The dtype.
+        files: The base model, in Hugging Face layout.
+
+    Raises:
+        MissingExtraError: torch, transformers or peft is not installed.
+        ModelError: The model cannot be loaded.
+    """
+
+    def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
+        self.files = files
+        self._model, self._device, self._dtype = load_model(files, spec.dtype)
+        # Only what a GenerationSpec says: a base's own settings would change how its answers are drawn.
+        import torch
+        from transformers import GenerationConfig
+
+        from hf_bridge.head import Head
+
+        self._torch = torch
+        self._model.generation_config = GenerationConfig()
+        self._head = Head(self._model)
+        self._parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        self._adapted: Any = None
+        self._trainer: Trainer | None = None
+
+    @property
+    def info(self) -> StackInfo:
+        """What runs."""
+        trainable = sum(parameter.numel() for parameter in self._trained().values())
+        return StackInfo("hf", "torch", self._device, self._dtype, self._parameters, trainable)
+
+    def add_lora(self, lora: LoraSpec, seed: int) -> None:
+        """Put a fresh adapter on the base; see `Stack.add_lora`."""
+        from hf_bridge.lora import add_lora
+
+        self._remove_adapter()
+        self._adapted = add_lora(self._model, lora, seed)
+
+    def load_adapter(self, factors: Mapping[str, Factors]) -> None:
+        """Put a finished adapter on the base; see `Stack.load_adapter`."""
+        from hf_bridge.lora import load_adapter
+
+        self._remove_adapter()
+        self._adapted = load_adapter(self._model, factors)
+
+    def start_training(self, train: TrainSpec) -> None:
+        """Make a fresh optimizer; see `Stack.start_training`."""
+        from hf_bridge.training import Trainer
+
+        self._trainer = Trainer(self._trained(), self._dropouts(), train)
+
+    def train_step(self, step: Sequence[Batch], learning_rate: float) -> float:
+        """Take one optimizer step; see `Stack.train_step`."""
+        return self._require_trainer().step(step, learning_rate, self._losses)
+
+    def token_losses(self, batch: Batch) -> NDArray[np.float32]:
+        """Compute each answer token's loss; see `Stack.token_losses`."""
+        losses = np.zeros_like(batch.answer_weights)
+        with self._torch.no_grad():
+            losses[batch.answer_weights > 0] = self._losses(batch).cpu().numpy()
+        return losses
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """Compute the logits after every token; see `Stack.logits`."""
+        with self._torch.no_grad():
+            hidden = self._hidden(batch)
+            logits = self._head(hidden.flatten(0, 1)).unflatten(0, hidden.shape[:2])
+        missing = batch.token_ids.shape[1] - logits.shape[1]
+        return np.pad(logits.cpu().numpy(), ((0, 0), (0, missing), (0, 0)))
+
+    def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
+        last = self._torch.from_numpy(batch.padding_mask.sum(axis=1) - 1)
+        with self._torch.no_grad():
+            hidden = self._hidden(batch)
+            final = hidden[self._torch.arange(len(last)), last.to(hidden.device)]
+            return np.asarray(self._head(final, label_ids).cpu().numpy())
+
+    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
+        """Continue prompts; see `Stack.generate`."""
+        from hf_bridge.generation import generate
+
+        return generate(self._model, prompts, spec)
+
+    def get_adapter(self) -> dict[str, Factors]:
+        """Return the adapter; see `Stack.get_adapter`."""
+        from hf_bridge.lora import factors_of, parameters_of
+
+        return {name: factors_of(module, parameters_of(module)) for name, module in self._layers().items()}
+
+    def adapter_gradients(self, batch: Batch) -> dict[str, Factors]:
+        """Compute the gradients of the mean loss; see `Stack.adapter_gradients`."""
+        from hf_bridge.lora import factors_of
+
+        trained = self._trained()
+        loss = self._losses(batch).sum() / batch.weight
+        found = dict(zip(trained, self._torch.autograd.grad(loss, list(trained.values())), strict=True))
+        return {
+            name: factors_of(module, {key: found[name, key] for other, key in found if other == name})
+            for name, module in self._layers().items()
+        }
+
+    def training_state(self) -> dict[str, NDArray[Any]]:
+        """Return what training changes; see `Stack.training_state`."""
+        return self._require_trainer().state()
+
+    def load_training_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a state; see `Stack.load_training_state`."""
+        self._require_trainer().load_state(state)
+
+    def _hidden(self, batch: Batch) -> Any:
+        """Run the decoder as far as the longest row goes; `[B, longest, width]`."""
+        longest = int(batch.padding_mask.any(axis=0).sum())
+        device, torch = self._model.device, self._torch
+        return self._model.base_model(
+            input_ids=torch.from_numpy(batch.token_ids[:, :longest]).long().to(device),
+            attention_mask=torch.from_numpy(batch.padding_mask[:, :longest]).long().to(device),
+            use_cache=False,
+        ).last_hidden_state
+
+    def _losses(self, batch: Batch) -> Any:
+        """The weighted cross-entropy of the answer tokens of weight, row by row: `[answer tokens]`."""
+        torch = self._torch
+        answers = batch.answer_weights > 0
+        rows = torch.from_numpy(np.nonzero(answers)[0])
+        hidden = self._hidden(batch)
+        places = torch.from_numpy(batch.answer_positions[answers]).long()
+        logits = self._head(hidden[rows.to(hidden.device), places.to(hidden.device)])
+        expected = torch.from_numpy(batch.answer_ids[answers]).long().to(logits.device)
+        weights = torch.from_numpy(batch.answer_weights[answers]).to(logits.device)
+        return torch.nn.functional.cross_entropy(logits, expected, reduction="none") * weights
+
+    def _layers(self) -> dict[str, Any]:
+        from hf_bridge.lora import lora_layers
+
+        return {} if self._adapted is None else lora_layers(self._adapted)
+
+    def _trained(self) -> dict[tuple[str, str], Any]:
+        from hf_bridge.lora import parameters_of
+
+        return {
+            (name, key): parameter
+            for name, module in self._layers().items()
+            for key, parameter in parameters_of(module).items()
+        }
+
+    def _dropouts(self) -> list[Any]:
+        from hf_bridge.lora import dropouts_of
+
+        return [dropout for module in self._layers().values() for dropout in dropouts_of(module)]
+
+    def _remove_adapter(self) -> None:
+        if self._adapted is not None:
+            self._model = self._adapted.unload()
+        self._adapted = self._trainer = None
+
+    def _require_trainer(self) -> "Trainer":
+        if self._trainer is None:
+            raise AdapterError("training has not been started on this stack; call start_training first")
+        return self._trainer
