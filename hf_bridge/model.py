@@ -5,6 +5,7 @@ one way to resume. What is here is one optimizer step.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,15 @@ class HfStack:
 
         self._remove_adapter()
         self._adapted = load_adapter(self._model, factors)
+
+    def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
+        """Add the adapter to the base for good, and save it as transformers does; see `Stack.save_merged`."""
+        from hf_bridge.merge import merged_weights, save_folder
+
+        weights = merged_weights(self._adapted)
+        self._adapted = self._trainer = None
+        save_folder(weights, self.files, folder, dtype)
+        return ()
 
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer; see `Stack.start_training`."""

@@ -15,16 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from kerastune.atomic import atomic_folder
 from kerastune.errors import AdapterError
+from kerastune.float_tensors import read_float_tensors
 from kerastune.lora import Factors
 
 _PREFIX = "base_model.model."
-_FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 _SIDES, _MAGNITUDE = ("lora_A.weight", "lora_B.weight"), "lora_magnitude_vector"
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "kerastune.json"
 
@@ -98,17 +96,36 @@ def write_adapter(folder: Path, factors: Mapping[str, Factors], card: AdapterCar
     Raises:
         OutputError: The folder cannot be written.
     """
+    with atomic_folder(folder) as temporary:
+        _write_peft(temporary, factors, card.base_id)
+        _write_json(temporary / CARD, dataclasses.asdict(card))
+
+
+def write_peft(folder: Path, factors: Mapping[str, Factors], base_id: str) -> None:
+    """Write PEFT's two files alone, wholly or not at all: an adapter of which no card is known.
+
+    Args:
+        folder: Where to; what is there is replaced.
+        factors: Hugging Face's module path -> the module's update.
+        base_id: Where PEFT finds the base.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        _write_peft(temporary, factors, base_id)
+
+
+def _write_peft(folder: Path, factors: Mapping[str, Factors], base_id: str) -> None:
     tensors = {}
     for module, update in sorted(factors.items()):
         tensors[f"{_PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(update.a, np.float32)
         tensors[f"{_PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(update.b, np.float32)
         if update.magnitude is not None:
             tensors[f"{_PREFIX}{module}.{_MAGNITUDE}"] = np.ascontiguousarray(update.magnitude, np.float32)
-    with atomic_folder(folder) as temporary:
-        # Not save_file, whose errors on a full disk are none of the system's.
-        (temporary / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-        _write_json(temporary / CONFIG, _peft_config(factors, card))
-        _write_json(temporary / CARD, dataclasses.asdict(card))
+    # Not save_file, whose errors on a full disk are none of the system's.
+    (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
+    _write_json(folder / CONFIG, _peft_config(factors, base_id))
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Factors], AdapterCard]:
@@ -117,13 +134,22 @@ def read_adapter(folder: Path) -> tuple[dict[str, Factors], AdapterCard]:
     Raises:
         AdapterError: A file is missing, damaged or incomplete; the message names it.
     """
+    card = read_card(folder)
+    return read_peft(folder), card
+
+
+def read_card(folder: Path) -> AdapterCard:
+    """Read what an adapter was trained for.
+
+    Raises:
+        AdapterError: The card is missing, damaged or incomplete.
+    """
     table = _read_json(folder / CARD)
     try:
         table |= {key: tuple(table[key]) for key in ("labels", "label_words")}
-        card = AdapterCard(**table)
+        return AdapterCard(**table)
     except (KeyError, TypeError) as error:
         raise AdapterError(f"{folder / CARD}: lacks or misstates a key: {error}") from error
-    return read_peft(folder), card
 
 
 def base_of(folder: Path) -> str:
@@ -170,7 +196,7 @@ def read_peft(folder: Path) -> dict[str, Factors]:
         ranks, alphas = dict(config.get("rank_pattern") or {}), dict(config.get("alpha_pattern") or {})
     except (KeyError, TypeError, ValueError) as error:
         raise AdapterError(f"{folder / CONFIG}: lacks or misstates a key: {error}") from error
-    tensors = _read_tensors(folder / WEIGHTS)
+    tensors = read_float_tensors(folder / WEIGHTS)
     factors = {}
     for key in sorted(tensors):
         if not key.endswith(".lora_A.weight"):
@@ -182,7 +208,7 @@ def read_peft(folder: Path) -> dict[str, Factors]:
         if b is None or shapes != ((expected,), (expected,)):
             raise AdapterError(
                 f"{folder / WEIGHTS}: {module}: expected A and B of rank {expected}, received shapes "
-                f"{a.shape} and {None if b is None else b.shape}"
+                f"{a.shape} and {None if b is None else b.shape}; copy the adapter again"
             )
         scale = float(_of_pattern(alphas, module, alpha)) / (
             expected**0.5 if config.get("use_rslora") else expected
@@ -197,7 +223,8 @@ def read_peft(folder: Path) -> dict[str, Factors]:
     known = {f"{_PREFIX}{module}.{name}" for module in factors for name in (*_SIDES, _MAGNITUDE)}
     if unexpected := sorted(set(tensors) - known):
         raise AdapterError(
-            f"{folder / WEIGHTS}: unexpected tensors {unexpected[:3]}; expected LoRA factors of linear layers"
+            f"{folder / WEIGHTS}: unexpected tensors {unexpected[:3]}; expected LoRA factors of linear "
+            "layers alone; merge it with the package that made it"
         )
     targets = config.get("target_modules")
     missing = [
@@ -212,7 +239,7 @@ def read_peft(folder: Path) -> dict[str, Factors]:
     return factors
 
 
-def _peft_config(factors: Mapping[str, Factors], card: AdapterCard) -> dict[str, Any]:
+def _peft_config(factors: Mapping[str, Factors], base_id: str) -> dict[str, Any]:
     """PEFT's `LoraConfig` as JSON; modules that differ from the most frequent rank are named one by one."""
     rank, alpha = Counter((update.rank, update.alpha) for update in factors.values()).most_common(1)[0][0]
     others = {
@@ -221,7 +248,7 @@ def _peft_config(factors: Mapping[str, Factors], card: AdapterCard) -> dict[str,
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": card.base_id,
+        "base_model_name_or_path": base_id,
         "inference_mode": True,
         "r": rank,
         "lora_alpha": alpha,
@@ -234,29 +261,6 @@ def _peft_config(factors: Mapping[str, Factors], card: AdapterCard) -> dict[str,
         "use_rslora": False,
         "use_dora": any(update.magnitude is not None for update in factors.values()),
     }
-
-
-def _read_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
-    """Read floating-point tensors as float32; PEFT may write bfloat16, which numpy does not have."""
-    try:
-        entries = deserialize(path.read_bytes())
-    except FileNotFoundError as error:
-        raise AdapterError(f"{path.parent}: no {path.name}; is the folder an adapter?") from error
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(
-            f"{path}: damaged or cut short ({error}); copy the adapter again, or train anew"
-        ) from error
-    tensors = {}
-    for name, entry in entries:
-        kind, data = entry["dtype"], entry["data"]
-        if kind == "BF16":
-            flat = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
-        elif kind in _FLOATS:
-            flat = np.frombuffer(data, _FLOATS[kind]).astype(np.float32)
-        else:
-            raise AdapterError(f"{path}: {name}: expected floating-point numbers, received {kind}")
-        tensors[name] = flat.reshape(entry["shape"])
-    return tensors
 
 
 def _of_pattern(pattern: Mapping[str, Any], module: str, otherwise: float) -> Any:

@@ -1,11 +1,15 @@
 """What is printed: the plan, the results, where the files are. Results go to the output stream."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kerastune.comparing import Compared
+from kerastune.converting import Converted
 from kerastune.dataset import DataReport
 from kerastune.evaluation import Metrics
 from kerastune.mainjob import Evaluated, Results, Submitted
+from kerastune.merging import Merged
+from kerastune.parity import Line
 from kerastune.run import Plan, Run
 
 
@@ -67,6 +71,72 @@ def print_metrics(evaluated: Mapping[str, Evaluated]) -> None:
             say(f"{name}: log-loss {model.log_loss:.3f}")
         if model.invalid_rate is not None:
             say(f"{name}: {model.invalid_rate:.1%} of the generated answers were no label")
+
+
+def print_parity_header(model: str) -> None:
+    """Print the head of the table that `print_parity` goes on with."""
+    say(f"{model}: Keras and Hugging Face, float32\n{'compared':<68}{'differs by':>11}{'at most':>9}")
+
+
+def print_parity(line: Line) -> None:
+    """Print a line of the proof, as soon as it is measured."""
+    measured = "-" if line.measured is None else f"{line.measured:.2g}"
+    verdict = line.note or ("FAILS" if line.failed else "equal")
+    say(f"{line.name:<68}{measured:>11}{line.limit:>9.2g}  {verdict}")
+
+
+def print_compared(compared: Sequence[Compared]) -> None:
+    """Print what each stack came to, in one table."""
+    from rich.table import Table
+
+    table = Table(title=f"the same configuration, {compared[0].rows} test rows")
+    for column in (
+        "stack", "dtype", "accuracy (95 % interval)", "log-loss", "same labels", "seconds",
+        "examples/s", "peak memory", "trainable",
+    ):  # fmt: skip
+        table.add_column(column)
+    for one in compared:
+        low, high = one.interval
+        table.add_row(
+            one.name,
+            one.dtype,
+            f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})",
+            "-" if one.log_loss is None else f"{one.log_loss:.3f}",
+            f"{one.agreement(compared[0]):.1%}",
+            f"{one.seconds:.0f}",
+            f"{one.examples_per_second:.1f}",
+            f"{one.peak_memory_gb:.2f} GB",
+            f"{one.trainable:,}",
+        )
+    say(table)
+
+
+def print_converted(converted: Converted) -> None:
+    """Print where a converted adapter is, and what a truncation left out of it."""
+    ranks = " and ".join(map(str, converted.ranks))
+    say(f"{converted.path}: {converted.modules} layers, rank {ranks}")
+    if converted.losses is not None:
+        module, worst = converted.worst
+        say(
+            f"left out (relative Frobenius norm): {converted.error:.2%} of the whole update, most of "
+            f"{module}, {worst:.2%}"
+        )
+    if converted.keras_layers:
+        say(
+            f"load it with: backbone.enable_lora({ranks}, {list(converted.keras_layers)}); "
+            f"backbone.load_lora_weights({str(converted.path)!r})"
+        )
+
+
+def print_merged(merged: Merged) -> None:
+    """Print where a merged model is, and how far its logits are from those of the base with its adapter."""
+    say(f"{merged.folder}: {merged.format} format, {merged.dtype} weights")
+    say(
+        f"logits before and after on {merged.rows} rows: largest difference {merged.absolute:.2g}, "
+        f"{merged.relative:.2g} of the largest logit"
+    )
+    for note in merged.notes:
+        say(note)
 
 
 def print_submission(submitted: Submitted) -> None:

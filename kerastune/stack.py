@@ -4,8 +4,9 @@ Reading, templates, encoding, the training loop, scoring and the adapter's files
 below this line, so a third stack is these few methods.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,6 +100,17 @@ class Stack(Protocol):
                 a shape does not fit.
         """
 
+    def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
+        """Add the adapter to the base for good, in float32, and save the whole in the stack's own layout.
+
+        Args:
+            folder: An empty folder.
+            dtype: Of the weights; `"auto"` keeps the base's own.
+
+        Returns:
+            What could not be saved along, if anything: a sentence each.
+        """
+
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer for the adapter."""
 
@@ -159,3 +171,19 @@ def load_stack(spec: ModelSpec, files: ModelFiles) -> Stack:
 
         return HfStack(spec, files)
     raise ConfigError(f"stack: expected 'keras' or 'hf', received {spec.stack!r}")
+
+
+def load_own_tokenizer(spec: ModelSpec, files: ModelFiles) -> Callable[[Sequence[str]], list[list[int]]]:
+    """Load the tokenizer of a stack's own library, to hold ours against: texts -> ids, without BOS or EOS.
+
+    Raises:
+        ModelError: The library has none for these files.
+        MissingExtraError: The stack is not installed.
+    """
+    if spec.stack == "hf":
+        from hf_bridge.tokens import OwnTokenizer as HfTokenizer
+
+        return HfTokenizer(files)
+    from kerastune.keras_stack.tokens import OwnTokenizer as KerasTokenizer
+
+    return KerasTokenizer(files, spec.backend or "jax")

@@ -10,11 +10,15 @@ import pytest
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Trained
 
+from kerastune.batching import make_batch
 from kerastune.dataset import Dataset, read_dataset
+from kerastune.encoding import Encoder, Encodings
 from kerastune.models import ModelFiles, resolve_model
 from kerastune.run import Run, train
+from kerastune.task import get_task
+from kerastune.template import get_template
 from kerastune.tokenizer import Tokenizer, load_tokenizer
-from tests.tiny_gemma3 import write_gemma3
+from tests.tiny_models import write_model
 
 # Before anything imports Keras; other backends are tested in processes of their own.
 os.environ["KERAS_BACKEND"] = "jax"
@@ -92,11 +96,11 @@ def tiny_tokenizer(train_tokenizer) -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def make_tiny_model(train_tokenizer_folder, tiny_tokenizer) -> Callable[..., ModelFiles]:
-    """Make a small Gemma 3 with random weights; another seed is another base."""
+    """Make a small model with random weights, a Gemma 3 unless told; see `write_model`."""
 
-    def make(seed: int = 7) -> ModelFiles:
+    def make(seed: int = 7, architecture: str = "gemma3", **changes) -> ModelFiles:
         folder: Path = train_tokenizer_folder(CORPUS)
-        write_gemma3(folder, tiny_tokenizer.vocabulary_size, seed)
+        write_model(folder, architecture, tiny_tokenizer.vocabulary_size, seed, **changes)
         return resolve_model(str(folder), cache_dir=folder / "cache")
 
     return make
@@ -150,3 +154,20 @@ def reviews() -> Dataset:
     """Ten reviews with the ids r0 to r9, labels in turn."""
     ids = [f"r{number}" for number in range(len(COMMENTS))]
     return read_dataset(pd.DataFrame({"id": ids, "comment": COMMENTS, "label": LABELS}))
+
+
+@pytest.fixture
+def encodings(tiny_tokenizer, reviews) -> Encodings:
+    task = get_task("review-sentiment")
+    encoder = Encoder(
+        task=task, template=get_template(task.template), tokenizer=tiny_tokenizer, max_length=96
+    )
+    return encoder.encode(reviews)
+
+
+@pytest.fixture
+def batch(encodings):
+    """The ten reviews as one batch."""
+    length = max(map(len, encodings.examples))
+    answers = max(len(example.completion_ids) for example in encodings.examples)
+    return make_batch(encodings.examples, rows=10, length=length, pad_id=0, answers=answers)

@@ -75,7 +75,7 @@ def test_a_missing_file_is_named(folder, name):
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("adapter_config.json", "r"), ("adapter_config.json", "rank_pattern"), ("kerastune.json", "labels"),
+    [("adapter_config.json", "r"), ("adapter_config.json", "lora_alpha"), ("kerastune.json", "labels"),
      ("kerastune.json", "prompt")],
 )  # fmt: skip
 def test_a_missing_key_is_named(folder, name, key):

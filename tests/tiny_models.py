@@ -1,8 +1,7 @@
 """Small random models of every architecture as Hugging Face layout folders, made in milliseconds.
 
-The configs are what transformers 5 writes. RoPE's bases, the windows and the norms' weights are none of the
-defaults, a few tokens overrun a window, and inputs of norms are small, so that a number which a loader
-leaves unread shows in the logits.
+The configs are what transformers 5 writes. RoPE's bases, windows and the norms' weights are none of the
+defaults, and a few tokens overrun a window, so that a number that a loader leaves unread shows in the logits.
 """
 
 import json
@@ -51,8 +50,8 @@ _CONFIGS: dict[str, dict[str, Any]] = {
     },
     "gemma3": _GEMMA | {
         "model_type": "gemma3_text", "architectures": ["Gemma3ForCausalLM"], "num_key_value_heads": 1,
-        "num_hidden_layers": 3, "query_pre_attn_scalar": 16, "sliding_window": 3,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "query_pre_attn_scalar": 16, "sliding_window": 3,
+        "layer_types": ["sliding_attention", "full_attention"],
         "rope_parameters": {"full_attention": _rope(500000.0), "sliding_attention": _rope(3000.0)},
     },
     "tinyllama": _LLAMA | {"rope_parameters": _rope(3000.0)},
@@ -96,29 +95,25 @@ def _tensors(config: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     """The weights that transformers expects under this config."""
     draw = np.random.default_rng(seed)
     kind, vocabulary = config["model_type"], config["vocab_size"]
-    gemma, normed_queries = kind.startswith("gemma"), kind in ("gemma3_text", "qwen3")
+    gemma = kind.startswith("gemma")
     width, hidden = config["hidden_size"], config["intermediate_size"]
     size = config.get("head_dim") or width // config["num_attention_heads"]
     queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
 
-    def weight(*shape: int, scale: float = 0.15) -> np.ndarray:
-        return (draw.standard_normal(shape) * scale).astype(np.float32)
+    def weight(*shape: int) -> np.ndarray:
+        return (draw.standard_normal(shape) * 0.15).astype(np.float32)
 
     def norm(length: int) -> np.ndarray:
         return weight(length) + np.float32(not gemma)  # Gemma's norms multiply by one more than their weight
 
-    # Gemma multiplies its embedding by the root of the width.
-    tensors = {
-        "model.embed_tokens.weight": weight(vocabulary, width, scale=0.05 if gemma else 0.15),
-        "model.norm.weight": norm(width),
-    }
+    tensors = {"model.embed_tokens.weight": weight(vocabulary, width), "model.norm.weight": norm(width)}
     if not config["tie_word_embeddings"]:
         tensors["lm_head.weight"] = weight(vocabulary, width)
     for layer in range(config["num_hidden_layers"]):
         attention, mlp = f"model.layers.{layer}.self_attn.", f"model.layers.{layer}.mlp."
         tensors |= {
-            f"{attention}q_proj.weight": weight(queries, width, scale=0.01 if normed_queries else 0.15),
-            f"{attention}k_proj.weight": weight(keys, width, scale=0.01 if normed_queries else 0.15),
+            f"{attention}q_proj.weight": weight(queries, width),
+            f"{attention}k_proj.weight": weight(keys, width),
             f"{attention}v_proj.weight": weight(keys, width),
             f"{attention}o_proj.weight": weight(width, queries),
             f"{mlp}gate_proj.weight": weight(hidden, width),
@@ -128,7 +123,7 @@ def _tensors(config: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
         if kind == "qwen2":
             for name, length in (("q", queries), ("k", keys), ("v", keys)):
                 tensors[f"{attention}{name}_proj.bias"] = weight(length)
-        if normed_queries:
+        if kind in ("gemma3_text", "qwen3"):
             tensors |= {f"{attention}{name}_norm.weight": norm(size) for name in "qk"}
         norms = ["input", "post_attention"]
         if kind in ("gemma2", "gemma3_text"):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.cli import commands, data_commands
+from kerastune.cli import adapter_commands, commands, data_commands, proof_commands
 from kerastune.errors import KerastuneError
 
 app = typer.Typer(
@@ -22,6 +22,10 @@ app.command("train")(commands.train)
 app.command("score")(commands.score)
 app.command("evaluate")(commands.evaluate)
 app.command("preview")(commands.preview)
+app.command("convert")(adapter_commands.convert)
+app.command("merge")(adapter_commands.merge)
+app.command("parity")(proof_commands.parity)
+app.command("compare")(proof_commands.compare)
 app.add_typer(data_commands.app, name="data")
 
 _SHOW_TRACEBACK = "--traceback"

@@ -104,7 +104,7 @@ def _flag_type(hint: Any) -> Any:
     """The type by which typer parses an option; lists are given with commas, checks are the dataclass'."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return _flag_type(typing.get_args(hint)[0])
-    return hint if hint in (int, float) else str
+    return hint if hint in (int, float, bool) else str
 
 
 def _helps(kind: type) -> dict[str, str]:

@@ -1,79 +1,33 @@
 """A model's files -> a KerasHub backbone and causal language model that compute what transformers computes.
 
 KerasHub 0.32 reads a part of a Hugging Face config and takes numbers of its own for the rest, in silence. So
-the backbone is built here, and what its constructor cannot be told or does not pass on is set on its layers:
+the backbone is built here, and what its constructor cannot be told or does not pass on is set on its layers.
+In front, how far it put the logits of small random models off, relative to the largest:
 
-| model type            | what KerasHub leaves out                                              | in the logits |
-| --------------------- | --------------------------------------------------------------------- | ------------- |
+| off  | model type         | KerasHub's from_preset                                                      |
+| ---- | ------------------ | --------------------------------------------------------------------------- |
+| 8e-1 | gemma3_text        | `layer_types`: every sixth layer is global, whatever it says                |
+| 3e-2 | gemma3_text        | RoPE's two bases: 10,000 and 1,000,000, whatever it says                    |
+| 4e-1 | gemma2, gemma3     | `query_pre_attn_scalar`: queries are scaled by the head's size, at 27B too  |
+| 1e-1 | gemma, gemma2      | RoPE's base: 10,000, whatever it says                                       |
+| 1e-4 | gemma, gemma2      | `rms_norm_eps`: 1e-6 in decoder layers, whatever it says                    |
+| 4e-1 | llama              | RoPE of type llama3: not read where transformers 5 writes it                |
+| 8e-4 | llama              | `rms_norm_eps`: 1e-6, whatever it says                                      |
+| 4e-3 | gemma3_text, qwen3 | `rms_norm_eps`: 1e-6 and 1e-5 in the norms of queries and keys              |
+| 2e-3 | mistral            | weights are rounded to float16, hence weights.py; a tied head is not loaded |
+|      | qwen2, qwen3       | a sliding window is left out on JAX and torch: refused here                 |
+|      | all but gemma3     | linear RoPE scaling is left out                                             |
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from kerastune.errors import ModelError
 from kerastune.extras import require
+from kerastune.keras_stack.families import FAMILIES, SIZES, Family
 from kerastune.keras_stack.hf_config import SLIDING, Config, layer_types, rope_of, with_defaults
 from kerastune.keras_stack.weights import NORMS, assign_weights
 from kerastune.models import ModelFiles
-
-_SIZES = {
-    "vocabulary_size": "vocab_size",
-    "num_layers": "num_hidden_layers",
-    "num_query_heads": "num_attention_heads",
-    "num_key_value_heads": "num_key_value_heads",
-    "hidden_dim": "hidden_size",
-    "layer_norm_epsilon": "rms_norm_eps",
-}
-_HEAD, _TIED = {"head_dim": "head_dim"}, {"tie_word_embeddings": "tie_word_embeddings"}
-_WINDOW = {"sliding_window_size": "sliding_window"}
-_CAPS = {
-    "attention_logit_soft_cap": "attn_logit_softcapping",
-    "final_logit_soft_cap": "final_logit_softcapping",
-}
-_POST_NORMS = {"use_post_ffw_norm": True, "use_post_attention_norm": True}
-_TANH = "gelu_pytorch_tanh"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Family:
-    """How KerasHub spells a model type.
-
-    Args:
-        keras: What its classes' names begin with.
-        read: An argument of its backbone -> the config's key, beside the sizes that all have.
-        fixed: Arguments that are the same for all models of the type.
-        activations: The activations by which configs mean the one that KerasHub computes.
-        gates: How many times KerasHub counts the feed-forward width.
-        norms: Its norms' names -> Hugging Face's.
-    """
-
-    keras: str
-    read: Mapping[str, str]
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    activations: tuple[str, ...] = ("silu",)
-    gates: int = 1
-    norms: Mapping[str, str] = field(default_factory=lambda: NORMS)
-
-
-_FAMILIES = {
-    "gemma": _Family(
-        keras="Gemma", read=_HEAD, gates=2,
-        activations=(_TANH, "gelu"),  # its first configs say gelu and mean the approximation
-        norms={**NORMS, "pre_ffw_norm": "post_attention_layernorm"},
-    ),
-    "gemma2": _Family(
-        keras="Gemma", read=_HEAD | _CAPS | _WINDOW, fixed=_POST_NORMS, gates=2, activations=(_TANH,)
-    ),
-    "gemma3_text": _Family(
-        keras="Gemma3", read=_HEAD | _CAPS | _WINDOW, fixed={"image_size": None, **_POST_NORMS},
-        activations=(_TANH,),
-    ),
-    "llama": _Family(keras="Llama3", read=_TIED),
-    "mistral": _Family(keras="Mistral", read=_HEAD | {"sliding_window": "sliding_window"}),
-    "qwen2": _Family(keras="Qwen", read=_TIED),
-    "qwen3": _Family(keras="Qwen3", read=_HEAD | _TIED, fixed={"sliding_window_size": None}),
-}  # fmt: skip
 
 
 def load_model(files: ModelFiles, dtype: str) -> tuple[Any, Any]:
@@ -103,7 +57,7 @@ def load_model(files: ModelFiles, dtype: str) -> tuple[Any, Any]:
 def _load_preset(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, Any]:
     """Load a KerasHub preset."""
     backbone = models.Backbone.from_preset(str(files.path), dtype=dtype)
-    if any(type(backbone).__name__ == f"{family.keras}Backbone" for family in _FAMILIES.values()):
+    if any(type(backbone).__name__ == f"{family.keras}Backbone" for family in FAMILIES.values()):
         _pass_on(backbone)
     return backbone, models.CausalLM.from_preset(str(files.path), backbone=backbone, preprocessor=None)
 
@@ -111,13 +65,13 @@ def _load_preset(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, Any]:
 def _load_checkpoint(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, Any]:
     """Load a Hugging Face layout folder."""
     kind = files.config.get("model_type")
-    if kind not in _FAMILIES:
+    if kind not in FAMILIES:
         raise NotImplementedError(
-            f"expected one of the model types {', '.join(_FAMILIES)}, received {kind!r}; use --stack hf"
+            f"expected one of the model types {', '.join(FAMILIES)}, received {kind!r}; use --stack hf"
         )
-    family, config = _FAMILIES[kind], with_defaults(files.config)
+    family, config = FAMILIES[kind], with_defaults(files.config)
     _refuse_unlike(family, config)
-    arguments = {ours: config[theirs] for ours, theirs in (_SIZES | dict(family.read)).items()}
+    arguments = {ours: config[theirs] for ours, theirs in (SIZES | dict(family.read)).items()}
     arguments |= {"intermediate_dim": family.gates * config["intermediate_size"], **family.fixed}
     if kind.startswith("gemma"):
         arguments["query_head_dim_normalize"] = _scaled_by_head_size(config)
@@ -149,7 +103,7 @@ def _set_rope(block: Any, rope: Mapping[str, Any], config: Config) -> None:
     (layer,) = (layer for layer in block._flatten_layers() if isinstance(layer, rotary))
     llama = config["model_type"] == "llama"
     if rope["rope_type"] not in ("default", "llama3" if llama else "linear"):
-        raise _unlike(f"RoPE of type default or {'llama3' if llama else 'linear'}", rope["rope_type"])
+        raise _unlike(f"RoPE of type default or {'llama3' if llama else 'linear'}", repr(rope["rope_type"]))
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise _unlike("RoPE on whole heads", f"a share of {rope['partial_rotary_factor']}")
     _set(layer, max_wavelength=rope["rope_theta"])
@@ -175,11 +129,11 @@ def _scaled_by_head_size(config: Config) -> bool:
     return bool(scalar == size)
 
 
-def _refuse_unlike(family: _Family, config: Config) -> None:
+def _refuse_unlike(family: Family, config: Config) -> None:
     """Refuse what KerasHub's layers cannot be told to compute."""
     activation = config.get("hidden_activation") or config.get("hidden_act") or family.activations[0]
     if activation not in family.activations:
-        raise _unlike(f"the activation {family.activations[0]}", activation)
+        raise _unlike(f"the activation {family.activations[0]}", repr(activation))
     if config.get("use_bidirectional_attention"):
         raise _unlike("causal attention", "attention both ways")
     if config["model_type"].startswith("qwen") and SLIDING in layer_types(config):

@@ -141,6 +141,27 @@ class Geometry:
         """In the native geometry: how many A share one B."""
         return int(np.prod(self.shape(self.produced[:-1])))
 
+    @property
+    def heads_first(self) -> list[int]:
+        """The kernel's leading axes with the heads first, as the native A is transposed to."""
+        last = len(self.kernel) - 1
+        return [*sorted(range(last), key=lambda axis: self.kernel[axis] not in self.outputs), last]
+
+    def by_head(self, a: Array) -> Array:
+        """A native A `[..., rank]`, in the kernel's axes but the last, as `[heads, in, rank]`."""
+        return a.transpose(self.heads_first).reshape(self.heads, -1, a.shape[-1])
+
+    def in_kernel_axes(self, a: Array) -> Array:
+        """Undo `by_head`."""
+        lengths = (*self.shape(self.kernel[:-1]), a.shape[-1])
+        return a.reshape([lengths[axis] for axis in self.heads_first]).transpose(np.argsort(self.heads_first))
+
+    def as_kernel(self, matrix: Array) -> Array:
+        """A matrix `[out, in]`, Hugging Face's form of the weight, in the kernel's shape."""
+        letters = self.produced + self.contracted
+        axes = [letters.index(letter) for letter in self.kernel]
+        return matrix.reshape(self.shape(letters)).transpose(axes)
+
 
 class LoraLayer:
     """The update on one linear layer: its two variables, and what the layer adds of them.
@@ -160,9 +181,7 @@ class LoraLayer:
         self.alpha = lora.rank * lora.scale
         if self.native:
             if geometry.kernel[-1] not in geometry.outputs:
-                raise ConfigError(
-                    f"targets: {layer.path}: the native layout needs outputs last in the kernel"
-                )
+                raise ConfigError(f"targets: {layer.path}: native layout needs outputs last in the kernel")
             a_letters, b_letters = geometry.kernel[:-1], geometry.kernel[-1]
         else:
             a_letters, b_letters = geometry.contracted, geometry.produced
@@ -200,6 +219,14 @@ class LoraLayer:
             self._layer._layers.remove(self.dropout)
             self._layer.lora_dropout = None
 
+    def merge(self) -> None:
+        """Add the update to the layer's kernel, in float32, and leave the layer otherwise as it was."""
+        update, kernel = self.factors(), self._layer.kernel
+        matrix = np.float32(update.alpha / update.rank) * (update.b @ update.a)
+        base = np.asarray(ops.convert_to_numpy(ops.cast(kernel, "float32")))
+        self.remove()
+        kernel.assign(base + self.geometry.as_kernel(matrix))
+
     def _initial_a(self, seed: int) -> Array:
         if self.native:
             return initial_native_a(self.module, self._a_shape, seed)
@@ -213,7 +240,7 @@ class LoraLayer:
         """
         a = self.a
         if self.native and self.geometry.heads > 1:  # heads side by side: [in, heads x rank]
-            heads, *rest, rank = self._axes()
+            heads, *rest, rank = self.geometry.heads_first
             a = ops.transpose(a, (*rest, heads, rank))
         a = ops.reshape(a, (self.geometry.fan_in, -1))
         down = ops.matmul(ops.reshape(inputs, (-1, self.geometry.fan_in)), a)
@@ -229,7 +256,7 @@ class LoraLayer:
         """The update in PEFT's geometry."""
         a, b = (np.asarray(ops.convert_to_numpy(variable)) for variable in (self.a, self.b))
         if self.native:
-            return native_to_peft(self._by_head(a), b, self.alpha)
+            return native_to_peft(self.geometry.by_head(a), b, self.alpha)
         return self.as_factors(a, b)
 
     def as_factors(self, a: Array, b: Array) -> Factors:
@@ -243,10 +270,8 @@ class LoraLayer:
             AdapterError: It has another shape.
         """
         mine = self.factors()
-        for name, expected, received in (
-            ("A", mine.a.shape, factors.a.shape),
-            ("B", mine.b.shape, factors.b.shape),
-        ):
+        shapes = ("A", mine.a.shape, factors.a.shape), ("B", mine.b.shape, factors.b.shape)
+        for name, expected, received in shapes:
             if expected != received:
                 raise AdapterError(
                     f"{self.module}: expected {name} of shape {expected}, received {received}; use the base "
@@ -254,16 +279,6 @@ class LoraLayer:
                 )
         self.a.assign(factors.a.T.reshape(self._a_shape))
         self.b.assign(factors.b.T.reshape(self._b_shape))
-
-    def _axes(self) -> list[int]:
-        """The kernel's leading axes with the heads first."""
-        leading = self.geometry.kernel[:-1]
-        heads = [axis for axis, letter in enumerate(leading) if letter in self.geometry.outputs]
-        rest = [axis for axis, letter in enumerate(leading) if letter not in self.geometry.outputs]
-        return [*heads, *rest, len(leading)]
-
-    def _by_head(self, a: Array) -> Array:
-        return a.transpose(self._axes()).reshape(self.geometry.heads, -1, self.rank)
 
 
 def _adapted(base_call: Any, lora: LoraLayer, scale: float) -> Any:

@@ -1,6 +1,8 @@
 """The Keras stack: a KerasHub model with an adapter, behind the `Stack` protocol."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,8 +10,7 @@ from numpy.typing import NDArray
 
 from kerastune.batching import Batch
 from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
-from kerastune.errors import AdapterError, ConfigError, ModelError
-from kerastune.extras import require
+from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
 from kerastune.lora import Factors, require_whole
 from kerastune.models import ModelFiles
@@ -59,6 +60,11 @@ class KerasStack:
         )
         return StackInfo("keras", self._backend, self._device, self._dtype, self._parameters, trainable)
 
+    @property
+    def backbone(self) -> Any:
+        """The KerasHub backbone: Keras' own files count its layers."""
+        return self._backbone
+
     def add_lora(self, lora: LoraSpec, seed: int) -> None:
         """Put a fresh adapter on the frozen base; see `Stack.add_lora`."""
         from kerastune.keras_stack.lora import add_lora
@@ -78,11 +84,24 @@ class KerasStack:
         for module, update in factors.items():
             self._adapters[module] = lora_of(layers[module], module, update)
 
+    def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
+        """Add the adapter to the base for good, and save it as a KerasHub preset; see `Stack.save_merged`."""
+        from kerastune.keras_stack.merge import save_preset
+
+        for lora in self._adapters.values():
+            lora.merge()
+        self._forget_adapter()
+        return save_preset(self._causal_lm, self.files, folder, dtype)
+
     def _remove_adapter(self) -> None:
         for lora in self._adapters.values():
             lora.remove()
+        self._forget_adapter()
+
+    def _forget_adapter(self) -> None:
         # Compiled programs hold the variables that were there when they were traced.
         self._adapters, self._answers, self._labels, self._generator = {}, None, {}, None
+        self.__dict__.pop("_logits_model", None)
 
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer; see `Stack.start_training`."""
@@ -114,10 +133,8 @@ class KerasStack:
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the logits after every token; see `Stack.logits`."""
-        from kerastune.keras_stack.loss import LogitsModel
-
         inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
-        return np.asarray(LogitsModel(self._backbone).predict_on_batch(inputs))
+        return np.asarray(self._logits_model.predict_on_batch(inputs))
 
     def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
         """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
@@ -185,6 +202,12 @@ class KerasStack:
             for place, variable in enumerate(self._answer_model().optimizer.variables)
         }
         return adapter | optimizer
+
+    @cached_property
+    def _logits_model(self) -> Any:
+        from kerastune.keras_stack.loss import LogitsModel
+
+        return LogitsModel(self._backbone)
 
     def _answer_model(self) -> Any:
         from kerastune.keras_stack.loss import AnswerModel

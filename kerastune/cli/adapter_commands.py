@@ -1,0 +1,76 @@
+"""The commands on adapters: convert, merge."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+if TYPE_CHECKING:
+    from kerastune.config import ModelSpec
+    from kerastune.merging import Format
+
+Model = Annotated[
+    str | None, typer.Option(help="The base model.", show_default="what the adapter or the run names")
+]
+Backend = Annotated[
+    str | None, typer.Option(help="Keras' backend: jax, tensorflow or torch.", show_default="jax")
+]
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="ADAPTER", help="A .lora.h5 file, an adapter or a run.")],
+    out: Annotated[Path, typer.Option(help="The adapter's folder, or a .lora.h5 file.")],
+    model: Model = None,
+    compact: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RANK", help="The most that a rank may be, by truncated SVD.", show_default="exact"
+        ),
+    ] = None,
+    backend: Backend = None,
+) -> None:
+    """Convert KerasHub's own adapter file to PEFT's format, and back.
+
+    Example: kerastune convert mine.lora.h5 --model gemma3-270m --out adapter
+    """
+    from kerastune.console import print_converted
+    from kerastune.converting import convert as run
+
+    spec = _spec(backend=backend)
+    print_converted(run(source, out, model=model, compact=compact, backend=spec.backend))
+
+
+def merge(
+    source: Annotated[Path, typer.Argument(metavar="ADAPTER", help="The folder of an adapter or of a run.")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    format: Annotated[str, typer.Option(help="hf: for transformers; keras: a KerasHub preset.")] = "hf",
+    model: Model = None,
+    dtype: Annotated[
+        str, typer.Option(help="Of the weights: float32, bfloat16, float16; auto keeps the base's.")
+    ] = "auto",
+    backend: Backend = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input", help="A table whose first rows are compared.", show_default="the packaged reviews"
+        ),
+    ] = None,
+) -> None:
+    """Add an adapter to its base for good, and compare the logits before and after.
+
+    Example: kerastune merge runs/mine --out merged --format hf
+    """
+    from kerastune.console import print_merged
+    from kerastune.merging import merge as run
+
+    spec, written = _spec(backend=backend, dtype=dtype), cast("Format", format)  # merge checks it
+    print_merged(
+        run(source, out, format=written, model=model, dtype=spec.dtype, backend=spec.backend, input=input)
+    )
+
+
+def _spec(**options: str | None) -> "ModelSpec":
+    """Check options as a run's are checked."""
+    from kerastune.config import RunConfig
+
+    return RunConfig().with_options(options).model
