@@ -31,6 +31,7 @@ from side_by_side import (
     first_rows,
     load_recipe,
     make_parser,
+    parse,
     report,
     run_config,
     run_side,
@@ -141,7 +142,9 @@ def main() -> None:
     parser.add_argument(
         "--train-into", type=Path, metavar="FOLDER", help="only train the adapter, as a run here"
     )
-    args = parser.parse_args()
+    args = parse(parser)
+    if args.stack != "keras":
+        parser.error("the recipe is Keras'; --backend chooses what computes")
     if args.train_into:
         train_adapter(args, args.train_into)
         return

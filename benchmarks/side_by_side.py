@@ -121,7 +121,10 @@ def make_parser(description: str | None, *, rows: int, recipe_rows: int) -> argp
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--backend", choices=("jax", "tensorflow", "torch"), default="jax")
+    parser.add_argument("--stack", choices=("keras", "hf"), default="keras")
+    parser.add_argument(
+        "--backend", choices=("jax", "tensorflow", "torch"), help="default: jax, and torch for hf"
+    )
     parser.add_argument(
         "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of both sides"
     )
@@ -140,6 +143,15 @@ def make_parser(description: str | None, *, rows: int, recipe_rows: int) -> argp
     return parser
 
 
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the flags; the backend's default is the stack's."""
+    args = parser.parse_args()
+    args.backend = args.backend or ("torch" if args.stack == "hf" else "jax")
+    if args.stack == "hf" and args.backend != "torch":
+        parser.error("--stack hf computes in torch alone")
+    return args
+
+
 def at_least_one(text: str) -> int:
     """Read a number of rows."""
     if not text.isdecimal() or int(text) < 1:
@@ -152,6 +164,7 @@ def run_config(args: argparse.Namespace) -> RunConfig:
     return RunConfig().with_options(
         {
             "model": args.model,
+            "stack": args.stack,
             "backend": args.backend,
             "dtype": args.dtype,
             "template": "instruction",
@@ -184,13 +197,16 @@ def load_recipe(args: argparse.Namespace) -> tuple[Any, str, str]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras_hub
 
-    from kerastune.keras_stack.backend import device_and_dtype
+    from kerastune.keras_stack.backend import device
+    from kerastune.precision import choose_dtype
 
-    device, dtype = device_and_dtype(args.backend, args.dtype)
-    causal_lm = keras_hub.models.CausalLM.from_preset(str(resolve_model(args.model).path), dtype=dtype)
+    files = resolve_model(args.model)
+    kind, fast_bfloat16 = device(args.backend)
+    dtype = choose_dtype(args.dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
+    causal_lm = keras_hub.models.CausalLM.from_preset(str(files.path), dtype=dtype)
     causal_lm.preprocessor.sequence_length = 512
     causal_lm.backbone.enable_lora(rank=RANK)
-    return causal_lm, device, dtype
+    return causal_lm, kind, dtype
 
 
 def run_side(script: str, args: argparse.Namespace, side: str, extra: list[str]) -> Measurement:
@@ -199,7 +215,7 @@ def run_side(script: str, args: argparse.Namespace, side: str, extra: list[str])
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "side.json"
         command = [sys.executable, script, "--side", side, "--json", str(result)]
-        for name in ("backend", "dtype", "model", "rows", "recipe_rows"):
+        for name in ("stack", "backend", "dtype", "model", "rows", "recipe_rows"):
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
         environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
         subprocess.run([*command, *extra], env=environment, stdout=sys.stderr, check=True)
@@ -230,13 +246,14 @@ def report(title: str, args: argparse.Namespace, ours: Measurement, recipe: Meas
     said = machine()
     console.print(f"ours    {ours.what}\nrecipe  {recipe.what}", soft_wrap=True)
     console.print(
-        f"{said['cpu']}, {said['cores']} cores, {ours.device}; {args.model}, {args.backend}, {ours.dtype}"
+        f"{said['cpu']}, {said['cores']} cores, {ours.device}; {args.model}, {args.stack}/{args.backend}, {ours.dtype}"
     )
     console.print(", ".join(f"{name} {version}" for name, version in versions().items()), soft_wrap=True)
     if args.json:
         content = {
             "benchmark": title,
             "model": args.model,
+            "stack": args.stack,
             "backend": args.backend,
             "machine": said,
             "versions": versions(),

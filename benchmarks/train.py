@@ -1,9 +1,13 @@
-"""Training, ours and the well-known notebook recipe side by side.
+"""Training, ours and what everybody runs, side by side.
 
-The recipe: KerasHub's `fit` on whole texts ("Instruction:\\n{comment}\\n\\nResponse:\\n{label}") with its
+The recipe on Keras: KerasHub's `fit` on whole texts ("Instruction:\\n{comment}\\n\\nResponse:\\n{label}") with its
 preprocessor at sequence_length 512, batch size 1, loss over every token, LoRA of rank 4, AdamW at 5e-5 with a
 decay of 0.01 but on biases and scales; jit_compile stays Keras' own choice. It warms up on 2 rows in a `fit`
 of its own and is timed from the beginning of the next fit's first epoch to its end.
+
+The recipe on Hugging Face (--stack hf): TRL's `SFTTrainer` with its defaults on the same prompts and
+answers and LoRA of rank 4 on the same layers, timed from the beginning of `train` to its end, after a
+`train` on 8 rows.
 
 Ours: the defaults (batch size 8, loss on the answer, lengths chosen from the rows). It warms up with two
 steps of each length, and is timed from encoding the rows to the last step.
@@ -11,19 +15,23 @@ steps of each length, and is timed from encoding the rows to the last step.
 See `side_by_side.py` for what is the same on both sides. Example:
 
     python benchmarks/train.py --backend jax --rows 160 --recipe-rows 6
+    python benchmarks/train.py --stack hf --rows 160 --recipe-rows 40
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from side_by_side import (
+    RANK,
     Measurement,
     Timer,
     first_rows,
     load_recipe,
     make_parser,
+    parse,
     report,
     run_config,
     run_side,
@@ -31,6 +39,7 @@ from side_by_side import (
 )
 
 _WARM_UP_ROWS = 2
+_SFT_WARM_UP_ROWS = 8
 
 
 def measure_ours(args: argparse.Namespace) -> Measurement:
@@ -114,11 +123,55 @@ def measure_recipe(args: argparse.Namespace) -> Measurement:
     )
 
 
+def measure_sft(args: argparse.Namespace) -> Measurement:
+    """Train with TRL's trainer as its documentation begins: a model's path, a dataset and a LoRA."""
+    import datasets
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    from kerastune.models import resolve_model
+
+    dataset = first_rows("train.tsv", _SFT_WARM_UP_ROWS + args.recipe_rows)
+    timer = Timer()
+    rows = [
+        {"prompt": f"Instruction:\n{row['comment']}\n\nResponse:\n", "completion": str(label)}
+        for row, label in zip(dataset.rows(), dataset.labels.tolist(), strict=True)
+    ]
+    began: list[float] = []
+
+    def trainer(rows: list[dict[str, str]], folder: str) -> SFTTrainer:
+        return SFTTrainer(
+            model=str(resolve_model(args.model).path),
+            args=SFTConfig(output_dir=folder, num_train_epochs=1, report_to="none", save_strategy="no"),
+            train_dataset=datasets.Dataset.from_list(rows),
+            peft_config=LoraConfig(r=RANK, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        with timer.part("load"):
+            warm, timed = (
+                trainer(part, folder) for part in (rows[:_SFT_WARM_UP_ROWS], rows[_SFT_WARM_UP_ROWS:])
+            )
+        with timer.part("first"):
+            warm.train()
+        with timer.part("steady", since=lambda: began[-1]):
+            began.append(time.perf_counter())
+            timed.train()
+    return timer.measurement(
+        what=f"trl SFTTrainer, batch size {timed.args.per_device_train_batch_size}, gradient checkpointing "
+        f"{timed.args.gradient_checkpointing}, loss on the completion",
+        device=str(timed.model.device),
+        dtype=f"{timed.model.get_base_model().dtype}".removeprefix("torch."),
+        examples=args.recipe_rows,
+    )
+
+
 def main() -> None:
     """Run both sides, or the one that is asked for."""
-    args = make_parser(__doc__, rows=160, recipe_rows=6).parse_args()
+    args = parse(make_parser(__doc__, rows=160, recipe_rows=6))
     if args.side:
-        measured = measure_ours(args) if args.side == "ours" else measure_recipe(args)
+        recipe = measure_sft if args.stack == "hf" else measure_recipe
+        measured = measure_ours(args) if args.side == "ours" else recipe(args)
         write_json(args.json, asdict(measured))
         return
     ours, recipe = (run_side(__file__, args, side, []) for side in ("ours", "recipe"))

@@ -5,7 +5,7 @@ Everything is measured through the `Stack` protocol, in float32, on the same arr
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,11 +14,12 @@ from numpy.typing import ArrayLike
 
 from kerastune.adapter import read_peft, write_peft
 from kerastune.batching import Batch, bucket_lengths, make_batch, training_steps
-from kerastune.config import RunConfig
+from kerastune.config import RunConfig, TrainSpec
 from kerastune.dataset import Dataset
 from kerastune.encoding import Encoded
 from kerastune.errors import KerastuneError, ModelError
 from kerastune.lora import Factors
+from kerastune.merging import open_plainly
 from kerastune.progress import progress
 from kerastune.schedule import learning_rate_at
 from kerastune.scoring import label_log_probabilities
@@ -105,6 +106,8 @@ def _lines(config: RunConfig, datasets: Sequence[Dataset], show: bool) -> Iterat
     yield Line(f"logits of {real.sum()} tokens, relative", relative_difference(*logits), 1e-5)
     yield from _adapted(keras, hf, batch)
     yield from _trained(keras, hf, examples, datasets[-1], show)
+    for session in (keras, hf):
+        yield from _merged(session, batch)
 
 
 def _tokens(session: Session, owner: str, datasets: Sequence[Dataset]) -> Line:
@@ -129,13 +132,8 @@ def _tokens(session: Session, owner: str, datasets: Sequence[Dataset]) -> Line:
 
 
 def _adapted(keras: Session, hf: Session, batch: Batch) -> Iterator[Line]:
-    """Loss and gradients with an adapter that changes something: with B at zero, A has no gradient."""
-    factors = {}
-    hf.stack.add_lora(hf.config.lora, hf.config.train.seed)
-    draws = np.random.default_rng(hf.config.train.seed)
-    for module, update in hf.stack.get_adapter().items():
-        b = 0.02 * draws.standard_normal(update.b.shape)
-        factors[module] = Factors(a=update.a, b=b.astype(np.float32), alpha=update.alpha)
+    """Loss and gradients with an adapter that changes something."""
+    factors = _changing_adapter(hf)
     stacks = keras.stack, hf.stack
     for stack in stacks:
         stack.load_adapter(factors)
@@ -160,21 +158,9 @@ def _trained(
     for session in (keras, hf):
         session.stack.add_lora(session.config.lora, spec.seed)
         session.stack.start_training(spec)
-    steps = islice(
-        training_steps(
-            examples,
-            batch_size=spec.batch_size,
-            accumulate=spec.accumulate,
-            pad_id=pad_id,
-            # One length is one compiled program.
-            lengths=bucket_lengths([len(example) for example in examples], most=1),
-            seed=spec.seed,
-        ),
-        _STEPS,
-    )
     differences = []
     with progress("training both", _STEPS, show=show) as advance:
-        for place, step in enumerate(steps):
+        for place, step in enumerate(islice(_steps(examples, spec, pad_id), _STEPS)):
             rate = learning_rate_at(place, _STEPS, spec)
             differences.append(relative_difference(*(stack.train_step(step, rate) for stack in stacks)))
             advance()
@@ -203,6 +189,50 @@ def _trained(
             taker.stack.load_adapter(read_peft(folder))
             yield Line(f"{name}, log-probabilities", float(np.abs(score(taker) - said).max()), 1e-4)
             taker.stack.load_adapter(kept)
+
+
+def _merged(session: Session, batch: Batch) -> Iterator[Line]:
+    """An adapter that changes something, merged, saved, and opened by the plain library."""
+    stack, name = session.stack, "transformers" if session.config.model.stack == "hf" else "KerasHub"
+    stack.load_adapter(_changing_adapter(session))
+    expected = stack.logits(batch)[batch.padding_mask]
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        try:
+            stack.save_merged(folder, "float32")
+            opened = open_plainly(session.config.model, session.files, folder)
+        except KerastuneError as error:
+            yield Line(f"logits of the merged model in plain {name}", None, 1e-4, str(error))
+            return
+        found = opened.logits(batch)[batch.padding_mask]
+    yield Line(
+        f"logits of the merged model in plain {name}, relative", relative_difference(found, expected), 1e-4
+    )
+
+
+def _changing_adapter(session: Session) -> dict[str, Factors]:
+    """An adapter whose B is not zero: with B at zero, A has no gradient and nothing changes."""
+    session.stack.add_lora(session.config.lora, session.config.train.seed)
+    draws = np.random.default_rng(session.config.train.seed)
+    factors = {}
+    for module, update in session.stack.get_adapter().items():
+        b = 0.02 * draws.standard_normal(update.b.shape)
+        factors[module] = Factors(a=update.a, b=b.astype(np.float32), alpha=update.alpha)
+    return factors
+
+
+def _steps(examples: Sequence[Encoded], spec: TrainSpec, pad_id: int) -> Iterator[tuple[Batch, ...]]:
+    """Epoch after epoch, in one length, which is one compiled program."""
+    lengths = bucket_lengths([len(example) for example in examples], most=1)
+    for epoch in count():
+        yield from training_steps(
+            examples,
+            batch_size=spec.batch_size,
+            accumulate=spec.accumulate,
+            pad_id=pad_id,
+            lengths=lengths,
+            seed=spec.seed + epoch,
+        )
 
 
 def _batch(examples: Sequence[Encoded], pad_id: int) -> Batch:

@@ -148,6 +148,27 @@ def test_a_full_disk_while_training(capfd, tmp_path, tiny_model, monkeypatch, fi
     assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [(["merge", "--out", "merged"], "model.safetensors"), (["convert", "--out", "it.lora.h5"], "it.lora.h5")],
+)
+def test_a_full_disk_while_writing_an_adapter_out(
+    refused, tiny_run, tmp_path, reviews_file, monkeypatch, words, file
+):
+    shutil.copytree(tiny_run.folder, tmp_path / "run")
+    more = ["--input", reviews_file] if words[0] == "merge" else []
+    monkeypatch.setattr(Path, "write_bytes", full_for(file, Path.write_bytes))
+    assert refused(words[0], "run", *words[1:], *more) == (
+        f"{words[-1]}: cannot write: No space left on device; free some space or choose another --out"
+    )
+
+
+def test_a_base_that_is_on_no_hub(refused, tiny_run, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    said = refused("merge", tiny_run.folder / "adapter", "--out", "merged", "--model", "nobody/nothing")
+    assert said.startswith("nobody/nothing: ")
+
+
 def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

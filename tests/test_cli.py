@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from kerastune import pull
+from kerastune.adapter import read_peft
 from kerastune.cli import main
 from kerastune.config import read_config
 from tests.test_imports import HEAVY
 
 COMMANDS = [
-    ["run"], ["train"], ["score"], ["evaluate"], ["preview"], ["data", "report"], ["data", "pull", "tarr"],
+    ["run"], ["train"], ["score"], ["evaluate"], ["preview"], ["convert"], ["merge"],
+    ["data", "report"], ["data", "pull", "tarr"],
 ]  # fmt: skip
 
 
@@ -83,6 +85,11 @@ def test_as_a_module():
         (["train", "--out", "a", "--config", "c.toml"], "c.toml: cannot read: No such file or directory"),
         (["score", "runs/x", "--input", "x.tsv"], "runs/x: no folder of a run: it has no config.toml"),
         (["preview", "--input", "x.tsv"], "x.tsv: no such file"),
+        (["convert", "x.lora.h5", "--out", "a"], "x.lora.h5: expected a .lora.h5 file or an "),
+        (["convert", "x", "--out", "a", "--backend", "flax"], "backend: expected 'jax' or 'tensorflow' or"),
+        (["merge", "x", "--out", "a"], "x: there is no such folder; expected an adapter's or a run's"),
+        (["merge", "x", "--out", "a", "--format", "gguf"], "format: expected 'hf' or 'keras', received"),
+        (["merge", "x", "--out", "a", "--dtype", "int8"], "dtype: expected 'auto' or 'float32' or"),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_one_line(kerastune, tmp_path, words, said):
@@ -216,3 +223,21 @@ def test_a_run_that_goes_on_says_so(kerastune, tiny_run, reviews_file, monkeypat
     assert "going on from the checkpoint that is there" in out
     assert not (tmp_path / "run" / "checkpoint").exists()
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["training"]["loss"] > 0
+
+
+def test_a_run_is_merged_and_converted(kerastune, tiny_run, reviews_file):
+    status, out, err = kerastune("merge", tiny_run.folder, "--out", "merged", "--input", reviews_file)
+    assert status == 0, err
+    assert out.startswith(
+        "merged: hf format, float32 weights\nlogits before and after on 8 rows: largest diff"
+    )
+    status, out, err = kerastune("convert", tiny_run.folder, "--out", "it.lora.h5", "--compact", 2)
+    assert status == 0, err
+    modules = len(read_peft(tiny_run.folder / "adapter"))
+    assert out.startswith(f"it.lora.h5: {modules} layers, rank 2\nleft out (relative Frobenius norm): ")
+    assert "\nload it with: backbone.enable_lora(2, ['" in out
+    status, out, err = kerastune(
+        "convert", "it.lora.h5", "--model", tiny_run.config.model.model, "--out", "back"
+    )
+    assert status == 0, err
+    assert out == f"back: {modules} layers, rank 2 and 8\n"  # four query heads

@@ -1,0 +1,183 @@
+"""An adapter added to its base for good: one model, which needs neither PEFT nor kerastune.
+
+What was written is opened again as plain transformers or plain KerasHub opens it, and its logits on real
+rows are held against those of the base with its adapter. Both are computed in float32, whatever the dtype of
+the weights, so that what differs is the weights' rounding alone.
+"""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kerastune.adapter_source import AdapterSource, open_adapter, require_new_folder
+from kerastune.atomic import atomic_folder
+from kerastune.batching import Batch, make_batch
+from kerastune.config import Backend, Dtype, ModelSpec
+from kerastune.dataset import read_dataset
+from kerastune.encoding import Encoded
+from kerastune.errors import AdapterError, ConfigError, ModelError
+from kerastune.mainjob import packaged_reviews
+from kerastune.models import ModelFiles
+from kerastune.models.folder import check_folder
+from kerastune.models.stored import refuse_quantised, stored_dtype
+from kerastune.precision import choose_dtype
+from kerastune.session import make_encoder
+from kerastune.stack import load_stack
+
+Format = Literal["hf", "keras"]
+_ROWS = 8
+# A whole vocabulary at every token of every row is gigabytes; the last tokens attend to all before.
+_TOKENS = 16
+#: By dtype of the weights, how far the largest difference may be from the largest logit.
+_LIMITS = {"float32": 1e-3, "bfloat16": 2e-2, "float16": 2e-2}
+
+
+class HasLogits(Protocol):
+    """What computes logits: a stack, or a model opened by its plain library."""
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """See `Stack.logits`."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A merged model, written and opened again.
+
+    Args:
+        folder: Where it is.
+        format: `"hf"` or `"keras"`.
+        dtype: The dtype of most of its weights.
+        rows: How many rows were compared.
+        absolute: The largest difference of a logit.
+        relative: That over the largest logit.
+        notes: What could not be saved along.
+    """
+
+    folder: Path
+    format: Format
+    dtype: str
+    rows: int
+    absolute: float
+    relative: float
+    notes: tuple[str, ...]
+
+
+def merge(
+    source: Path,
+    out: Path,
+    *,
+    format: Format = "hf",
+    model: str | None = None,
+    dtype: Dtype = "auto",
+    backend: Backend | None = None,
+    input: Path | None = None,
+) -> Merged:
+    """Merge an adapter into its base, compare, and write the whole.
+
+    Args:
+        source: The adapter's folder, or a run's.
+        out: A new folder.
+        format: `"hf"` writes a folder of transformers', `"keras"` a KerasHub preset.
+        model: The base; what the run or the adapter names when None.
+        dtype: Of the weights that are written; `"auto"` is the base's own.
+        backend: What computes for `"keras"`.
+        input: A table whose first rows are compared; the packaged reviews when None.
+
+    Raises:
+        AdapterError: The adapter is damaged, names no base, or is for another one.
+        ModelError: The base is not found or quantised, or the merged model computes something else.
+        OutputError: The folder is not empty, or cannot be written; nothing is left behind.
+    """
+    if format not in get_args(Format):
+        raise ConfigError(f"format: expected 'hf' or 'keras', received {format!r}")
+    spec = ModelSpec(stack=format, backend=backend, dtype="float32")
+    require_new_folder(out)
+    adapter = open_adapter(source, model)
+    _require_mergeable(adapter, format, dtype)
+    batches = _batches(adapter, input)
+    files, written = adapter.files, stored_dtype(adapter.files) if dtype == "auto" else dtype
+    stack = load_stack(spec, files)
+    stack.load_adapter(adapter.factors)
+    before = [_last_logits(stack, batch) for batch in batches]
+    with atomic_folder(out) as temporary:
+        notes = stack.save_merged(temporary, dtype)
+        del stack
+        gc.collect()  # one model at a time
+        opened = open_plainly(spec, replace(files, name=str(out)), temporary)
+        after = [_last_logits(opened, batch) for batch in batches]
+        absolute, relative = _difference(before, after)
+        limit = _LIMITS.get(written, _LIMITS["float32"])
+        if not relative <= limit:  # nor where it is no number
+            raise ModelError(
+                f"{out}: the merged model's logits differ by {relative:.1g} of the largest, which is more "
+                f"than the rounding of {written} weights (at most {limit:g}); nothing was "
+                "written; load the adapter with PEFT instead"
+            )
+    return Merged(out, format, written, len(batches), absolute, relative, notes)
+
+
+def _require_mergeable(adapter: AdapterSource, format: Format, dtype: Dtype) -> None:
+    refuse_quantised(adapter.files)
+    if dtype == "float16":
+        choose_dtype(dtype, fast_bfloat16=False, model_type=adapter.files.model_type)
+    if format == "hf" and adapter.files.layout == "keras":
+        raise ModelError(f"{adapter.files.name}: is a KerasHub preset; merge it with --format keras")
+    magnitudes = [name for name, update in adapter.factors.items() if update.magnitude is not None]
+    if format == "keras" and magnitudes:
+        raise AdapterError(
+            f"{magnitudes[0]}: has DoRA's magnitudes, which the keras stack cannot apply; use --format hf"
+        )
+
+
+def _batches(adapter: AdapterSource, input: Path | None) -> list[Batch]:
+    """The first rows of a table as prompts, a batch each, all of one length."""
+    table = packaged_reviews() / "test.tsv" if input is None else input
+    dataset = read_dataset(table, adapter.config.task, labelled=False)
+    encoder = make_encoder(adapter.config, adapter.files)
+    prompts = [
+        Encoded(example_id=example.example_id, prompt_ids=example.prompt_ids, completion_ids=())
+        for example in encoder.encode(dataset).examples[:_ROWS]
+    ]
+    length = max(map(len, prompts))
+    return [
+        make_batch([prompt], rows=1, length=length, pad_id=encoder.tokenizer.pad_id, answers=0)
+        for prompt in prompts
+    ]
+
+
+def open_plainly(spec: ModelSpec, base: ModelFiles, folder: Path) -> HasLogits:
+    """Open what a stack's `save_merged` wrote, as plain transformers or plain KerasHub does.
+
+    Args:
+        spec: The stack.
+        base: The base that was merged.
+        folder: What was written.
+
+    Raises:
+        ModelError: It cannot be opened.
+    """
+    if spec.stack == "hf":
+        return load_stack(spec, replace(base, path=folder, layout=check_folder(folder)))
+    from kerastune.keras_stack.merge import PlainPreset
+
+    return PlainPreset(folder)
+
+
+def _last_logits(stack: HasLogits, batch: Batch) -> NDArray[np.float32]:
+    last = int(batch.padding_mask.sum())
+    return stack.logits(batch)[0, max(0, last - _TOKENS) : last].copy()
+
+
+def _difference(
+    before: Sequence[NDArray[np.float32]], after: Sequence[NDArray[np.float32]]
+) -> tuple[float, float]:
+    """The largest absolute difference, and that over the largest logit."""
+    # numpy's max, which hands on what is no number
+    pairs = zip(before, after, strict=True)
+    absolute = float(np.max([np.abs(ours - theirs).max() for ours, theirs in pairs]))
+    return absolute, absolute / float(np.max([np.abs(ours).max() for ours in before]))
