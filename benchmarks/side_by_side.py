@@ -246,7 +246,8 @@ def report(title: str, args: argparse.Namespace, ours: Measurement, recipe: Meas
     said = machine()
     console.print(f"ours    {ours.what}\nrecipe  {recipe.what}", soft_wrap=True)
     console.print(
-        f"{said['cpu']}, {said['cores']} cores, {ours.device}; {args.model}, {args.stack}/{args.backend}, {ours.dtype}"
+        f"{said['cpu']}, {said['cores']} cores, {ours.device}; {args.model}, "
+        f"{args.stack}/{args.backend}, {ours.dtype}"
     )
     console.print(", ".join(f"{name} {version}" for name, version in versions().items()), soft_wrap=True)
     if args.json:
