@@ -1,9 +1,9 @@
 """Training, ours and what everybody runs, side by side.
 
-The recipe on Keras: KerasHub's `fit` on whole texts, "Instruction:\\n{comment}\\n\\nResponse:\\n{label}",
-with its preprocessor at sequence_length 512, batch size 1, loss over every token, LoRA of rank 4, AdamW at 5e-5
-with a decay of 0.01 but on biases and scales; jit_compile stays Keras' own choice. It warms up on 2 rows in a
-`fit` of its own and is timed from the beginning of the next fit's first epoch to its end.
+The recipe on Keras: KerasHub's `fit` on "Instruction:\\n{comment}\\n\\nResponse:\\n{label}" with its
+preprocessor at sequence_length 512, batch size 1, loss over every token, LoRA of rank 4, AdamW at 5e-5 with a
+decay of 0.01 but on biases and scales; jit_compile stays Keras' own choice. It warms up on 2 rows in a `fit`
+of its own and is timed from the beginning of the next fit's first epoch to its end.
 
 The recipe on Hugging Face (--stack hf): TRL's `SFTTrainer` with its defaults on the same prompts and
 answers and LoRA of rank 4 on the same layers, timed from the beginning of `train` to its end, after a
