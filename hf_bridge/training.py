@@ -1,5 +1,6 @@
 """One optimizer step in torch, equal to Keras' AdamW: decoupled decay, a global norm, one normalisation."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from kerastune.batching import Batch
 from kerastune.config import ADAM_EPSILON, TrainSpec
 from kerastune.errors import AdapterError
 
+_BETA_2 = 0.999
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -40,7 +42,7 @@ class Trainer:
             {"params": scales, "weight_decay": 0.0},
         ]
         self._optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=spec.learning_rate, eps=ADAM_EPSILON
+            [group for group in groups if group["params"]], lr=spec.learning_rate, betas=(0.9, _BETA_2)
         )
         self._steps = 0
 
@@ -69,8 +71,10 @@ class Trainer:
                 dropout.eval()
         if self._spec.clip_norm:
             torch.nn.utils.clip_grad_norm_(list(self._trained.values()), self._spec.clip_norm)
+        # torch corrects the second moment before it adds epsilon, Keras after; this makes them one.
+        corrected = math.sqrt(1.0 - _BETA_2 ** (self._steps + 1))
         for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"], group["eps"] = learning_rate, ADAM_EPSILON / corrected
         self._optimizer.step()
         self._steps += 1
         return total

@@ -23,8 +23,9 @@ Mode = Literal["likelihood", "generate"]
 StackName = Literal["keras", "hf"]
 
 
-#: Adam's epsilon on every stack; with torch's and Keras' own ones the same run would differ.
-ADAM_EPSILON = 1e-8
+#: Adam's epsilon on every stack, as Keras has it: beside the root of the uncorrected second moment (the
+#: paper's epsilon hat). A gradient that is all rounding must not make a step as large as any other.
+ADAM_EPSILON = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +107,8 @@ class TrainSpec:
     """
 
     epochs: int = 1
-    batch_size: int = 4
-    accumulate: int = 2
+    batch_size: int = 8
+    accumulate: int = 1
     learning_rate: float = 5e-4
     weight_decay: float = 0.01
     warmup: float = 0.1

@@ -43,7 +43,7 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
         if backend == "jax":
             os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "jax"))
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-    with _quiet_standard_error():
+    with quiet_standard_error():
         require(backend, "hf" if backend == "torch" else "keras")
         keras = require("keras", "keras")
         require("keras_hub", "keras")
@@ -57,10 +57,10 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
 
 
 @contextmanager
-def _quiet_standard_error() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ writes while it is imported, unless the import fails.
+def quiet_standard_error() -> Iterator[None]:
+    """Hold back what C++ libraries write while something is imported or loaded, unless that fails.
 
-    It reports on GPUs that nobody asked for before its own log level is read, so nothing but the
+    TensorFlow reports on GPUs that nobody asked for before its own log level is read, so nothing but the
     file descriptor stops it.
     """
     sys.stderr.flush()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from kerastune.config import Backend
 from kerastune.errors import ModelError
 from kerastune.extras import require
-from kerastune.keras_stack.backend import import_keras
+from kerastune.keras_stack.backend import import_keras, quiet_standard_error
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 
@@ -25,12 +25,13 @@ class OwnTokenizer:
         import_keras(backend, cache_root())
         keras_hub = require("keras_hub", "keras")
         try:
-            self._tokenizer = keras_hub.models.Tokenizer.from_preset(str(files.path))
+            with quiet_standard_error():  # SentencePiece reports that there is nothing to report
+                self._tokenizer = keras_hub.models.Tokenizer.from_preset(str(files.path))
         except Exception as error:  # KerasHub's errors have no base in common
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{files.name}: KerasHub has no tokenizer for it: {reason}") from error
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of texts, without BOS or EOS."""
-        ids = self._tokenizer.tokenize(list(texts))
-        return [[int(number) for number in row] for row in ids.to_list()]
+        # One by one: a batch comes back as a list, or as TensorFlow's ragged tensor.
+        return [[int(token) for token in self._tokenizer.tokenize(text)] for text in texts]
