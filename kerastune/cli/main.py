@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The words after `kerastune`; those of the process when None.
 
     Returns:
-        0; 2 where the input was refused; 130 where it was interrupted; 1 after an error of our own.
+        0; 1 where a proof failed or after an error of our own; 2 where the input was refused; 130 where it
+        was interrupted.
     """
     words = sys.argv[1:] if arguments is None else arguments
     try:
@@ -68,7 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
             words, f"{message}; this is an error of kerastune, {_SHOW_TRACEBACK} shows where", error, 1
         )
     # Newer typers give an interruption back as a status, older ones raise Abort.
-    return _report(words, "interrupted", None, _INTERRUPTED) if status == _INTERRUPTED else 0
+    if status == _INTERRUPTED:
+        return _report(words, "interrupted", None, _INTERRUPTED)
+    return status or 0
 
 
 def _report(words: list[str], message: str, error: BaseException | None, status: int) -> int:

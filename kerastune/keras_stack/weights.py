@@ -7,7 +7,6 @@ unread without a word.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from kerastune.errors import ModelError
 from kerastune.keras_stack.lora import Geometry
 from kerastune.models import ModelFiles
-from kerastune.models.files import read_json
+from kerastune.models.stored import checkpoint_files
 from kerastune.targets import KERAS_TO_HF, module_path
 
 #: KerasHub's name of a norm in a decoder layer -> Hugging Face's, where the family says no other.
@@ -76,7 +75,7 @@ def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[
     with ExitStack() as stack:
         tensors: dict[str, Any] = {}
         try:
-            for path in _checkpoint(files.path):
+            for path in checkpoint_files(files.path):
                 handle = stack.enter_context(safe_open(path, framework="np"))
                 tensors |= {_full_name(name): (handle, name) for name in handle.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
@@ -93,14 +92,6 @@ def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[
                     f"{place.shape}, received {tensor.shape}; use --stack hf"
                 )
             place.variable.assign(place.arrange(tensor))
-
-
-def _checkpoint(folder: Path) -> list[Path]:
-    """The files that transformers reads; others may lie beside them, such as Mistral's consolidated ones."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        return sorted({folder / name for name in read_json(index)["weight_map"].values()})
-    return [folder / "model.safetensors"]
 
 
 def _full_name(name: str) -> str:
@@ -150,13 +141,5 @@ def _vector(source: str, variable: Any) -> _Place:
 def _matrix(source: str, layer: Any) -> _Place:
     """A linear layer's `[outputs, inputs]`, whose kernel may split both and order them otherwise."""
     geometry = Geometry.of(layer)
-    letters = geometry.produced + geometry.contracted
-    shape = geometry.shape(letters)
     outputs = int(np.prod(geometry.shape(geometry.produced)))
-    axes = [letters.index(letter) for letter in geometry.kernel]
-    return _Place(
-        source,
-        layer.kernel,
-        (outputs, geometry.fan_in),
-        lambda tensor: tensor.reshape(shape).transpose(axes),
-    )
+    return _Place(source, layer.kernel, (outputs, geometry.fan_in), geometry.as_kernel)
