@@ -48,6 +48,7 @@ def test_an_adapter_of_one_stack_scores_the_same_on_the_other(both, batch, giver
     both[giver].start_training(TrainSpec())
     for _ in range(3):
         both[giver].train_step((batch,), 3e-2)
+    both[taker].add_lora(LoraSpec(rank=1), seed=0)  # the base's own logits, whatever was on it
     before = both[taker].label_logits(batch, [4, 5])
     both[taker].load_adapter(both[giver].get_adapter())
     after = both[taker].label_logits(batch, [4, 5])
