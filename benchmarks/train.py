@@ -126,6 +126,7 @@ def measure_recipe(args: argparse.Namespace) -> Measurement:
 def measure_sft(args: argparse.Namespace) -> Measurement:
     """Train with TRL's trainer as its documentation begins: a model's path, a dataset and a LoRA."""
     import datasets
+    import torch
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
@@ -142,7 +143,13 @@ def measure_sft(args: argparse.Namespace) -> Measurement:
     def trainer(rows: list[dict[str, str]], folder: str) -> SFTTrainer:
         return SFTTrainer(
             model=str(resolve_model(args.model).path),
-            args=SFTConfig(output_dir=folder, num_train_epochs=1, report_to="none", save_strategy="no"),
+            args=SFTConfig(
+                output_dir=folder,
+                num_train_epochs=1,
+                report_to="none",
+                save_strategy="no",
+                use_cpu=not torch.cuda.is_available(),  # without it the defaults refuse to begin
+            ),
             train_dataset=datasets.Dataset.from_list(rows),
             peft_config=LoraConfig(r=RANK, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
         )

@@ -86,28 +86,26 @@ def print_parity(line: Line) -> None:
 
 
 def print_compared(compared: Sequence[Compared]) -> None:
-    """Print what each stack came to, in one table."""
+    """Print what each stack came to, a column each."""
     from rich.table import Table
 
-    table = Table(title=f"the same configuration, {compared[0].rows} test rows")
-    for column in (
-        "stack", "dtype", "accuracy (95 % interval)", "log-loss", "same labels", "seconds",
-        "examples/s", "peak memory", "trainable",
-    ):  # fmt: skip
-        table.add_column(column)
+    first = compared[0]
+    table = Table(title=f"the same configuration, {first.rows} test rows")
+    table.add_column("")
     for one in compared:
-        low, high = one.interval
-        table.add_row(
-            one.name,
-            one.dtype,
-            f"{one.accuracy:.3f} ({low:.3f} to {high:.3f})",
-            "-" if one.log_loss is None else f"{one.log_loss:.3f}",
-            f"{one.agreement(compared[0]):.1%}",
-            f"{one.seconds:.0f}",
-            f"{one.examples_per_second:.1f}",
-            f"{one.peak_memory_gb:.2f} GB",
-            f"{one.trainable:,}",
-        )
+        table.add_column(one.name, justify="right")
+    for what, told in (
+        ("dtype", lambda one: one.dtype),
+        ("accuracy", lambda one: f"{one.accuracy:.3f}"),
+        ("95 % interval", lambda one: "{:.3f} to {:.3f}".format(*one.interval)),
+        ("log-loss", lambda one: "-" if one.log_loss is None else f"{one.log_loss:.3f}"),
+        (f"same labels as {first.name}", lambda one: f"{one.agreement(first):.1%}"),
+        ("seconds in all", lambda one: f"{one.seconds:.0f}"),
+        ("training, examples a second", lambda one: f"{one.examples_per_second:.1f}"),
+        ("peak memory (GB)", lambda one: f"{one.peak_memory_gb:.2f}"),
+        ("trainable parameters", lambda one: f"{one.trainable:,}"),
+    ):
+        table.add_row(what, *(told(one) for one in compared))
     say(table)
 
 
