@@ -11,9 +11,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
 from kerastune.config import LoraSpec
-from kerastune.errors import AdapterError, ConfigError
-from kerastune.lora import Factors, initial_a, require_whole
-from kerastune.targets import canonical_targets, module_path
+from kerastune.errors import AdapterError
+from kerastune.lora import Factors, initial_a, require_shapes, require_whole
+from kerastune.targets import canonical_targets, module_path, targeted
 
 _NAME = "default"
 _LINEAR = re.compile(r"layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)$")
@@ -41,12 +41,6 @@ def add_lora(model: Any, lora: LoraSpec, seed: int) -> PeftModel:
     Raises:
         ConfigError: A target is unknown, or the model has no such layer.
     """
-    modules = adaptable_modules(model)
-    there = {name.rsplit(".", 1)[1] for name in modules}
-    wanted = canonical_targets(lora.targets)
-    for name in wanted:
-        if name not in there:
-            raise ConfigError(f"targets: the model has no layer {name!r}; it has: {', '.join(sorted(there))}")
     adapted = _attach(
         model,
         LoraConfig(
@@ -56,7 +50,7 @@ def add_lora(model: Any, lora: LoraSpec, seed: int) -> PeftModel:
             lora_alpha=lora.scale * lora.rank,
             lora_dropout=lora.dropout,
             use_dora=lora.dora,
-            target_modules=[name for name in modules if name.rsplit(".", 1)[1] in wanted],
+            target_modules=targeted(adaptable_modules(model), lora.targets),
         ),
     )
     for name, module in lora_layers(adapted).items():
@@ -71,7 +65,11 @@ def load_adapter(model: Any, factors: Mapping[str, Factors]) -> PeftModel:
     Raises:
         AdapterError: It does not fit the model.
     """
-    require_whole(factors, adaptable_modules(model))
+    modules = adaptable_modules(model)
+    require_whole(factors, modules)
+    require_shapes(
+        factors, {name: (layer.out_features, layer.in_features) for name, layer in modules.items()}
+    )
     magnitudes = {update.magnitude is not None for update in factors.values()}
     if len(magnitudes) > 1:
         raise AdapterError("the adapter has DoRA's magnitudes in some modules alone; copy it again")
@@ -89,21 +87,8 @@ def load_adapter(model: Any, factors: Mapping[str, Factors]) -> PeftModel:
         ),
     )
     for name, module in lora_layers(adapted).items():
-        update = factors[name]
-        for side, weight, value in (
-            ("A", module.lora_A[_NAME].weight, update.a),
-            ("B", module.lora_B[_NAME].weight, update.b),
-            ("DoRA magnitudes", magnitude_of(module), update.magnitude),
-        ):
-            if weight is None or value is None:
-                continue
-            if tuple(weight.shape) != value.shape:
-                adapted.unload()
-                raise AdapterError(
-                    f"{name}: expected {side} of shape {tuple(weight.shape)}, received {value.shape}; "
-                    "use the base that the adapter was trained on"
-                )
-            weight.data.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+        for side, weight in parameters_of(module).items():
+            weight.data.copy_(torch.from_numpy(np.ascontiguousarray(getattr(factors[name], side))))
     return adapted
 
 
@@ -113,16 +98,12 @@ def lora_layers(model: Any) -> dict[str, Any]:
     return {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
 
 
-def magnitude_of(module: Any) -> Any:
-    """DoRA's magnitudes of an adapted layer; None where it has none."""
-    return module.lora_magnitude_vector[_NAME].weight if _NAME in module.lora_magnitude_vector else None
-
-
 def parameters_of(module: Any) -> dict[str, Any]:
     """What is trained of an adapted layer, by short names."""
     found = {"a": module.lora_A[_NAME].weight, "b": module.lora_B[_NAME].weight}
-    magnitude = magnitude_of(module)
-    return found if magnitude is None else {**found, "magnitude": magnitude}
+    if _NAME in module.lora_magnitude_vector:  # DoRA's
+        found["magnitude"] = module.lora_magnitude_vector[_NAME].weight
+    return found
 
 
 def factors_of(module: Any, values: Mapping[str, Any]) -> Factors:
@@ -131,9 +112,9 @@ def factors_of(module: Any, values: Mapping[str, Any]) -> Factors:
     return Factors(**arrays, alpha=float(module.scaling[_NAME] * module.r[_NAME]))
 
 
-def dropouts_of(module: Any) -> list[torch.nn.Module]:
-    """The dropout layers of an adapted layer."""
-    return [module.lora_dropout[_NAME]]
+def dropout_of(module: Any) -> torch.nn.Module:
+    """The dropout layer of an adapted layer; without dropout one that does nothing."""
+    return module.lora_dropout[_NAME]
 
 
 def _attach(model: Any, config: LoraConfig) -> PeftModel:

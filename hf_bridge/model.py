@@ -182,9 +182,9 @@ class HfStack:
         }
 
     def _dropouts(self) -> list[Any]:
-        from hf_bridge.lora import dropouts_of
+        from hf_bridge.lora import dropout_of
 
-        return [dropout for module in self._layers().values() for dropout in dropouts_of(module)]
+        return [dropout_of(module) for module in self._layers().values()]
 
     def _remove_adapter(self) -> None:
         if self._adapted is not None:

@@ -113,7 +113,7 @@ def _to_keras(
     updates, losses = {}, {}
     for module, update in adapter.factors.items():
         geometry = Geometry.of(layers[module])
-        expected = (int(geometry.heads * geometry.sizes[geometry.kernel[-1]]), geometry.fan_in)
+        expected = (geometry.fan_out, geometry.fan_in)
         received = (update.b.shape[0], update.a.shape[1])
         if received != expected:
             raise AdapterError(

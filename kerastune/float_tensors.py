@@ -11,6 +11,16 @@ from kerastune.errors import AdapterError
 _FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
 
+def from_bfloat16(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Widen bfloat16, of which numpy has only the bits: they are float32's upper half.
+
+    Example:
+        >>> from_bfloat16(np.array([0x3F80, 0xC000], np.uint16)).tolist()
+        [1.0, -2.0]
+    """
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 def read_float_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
     """Read every tensor of a file as float32; PEFT may write bfloat16, which numpy does not have.
 
@@ -35,7 +45,7 @@ def read_float_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
     for name, entry in entries:
         kind, data = entry["dtype"], entry["data"]
         if kind == "BF16":
-            flat = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+            flat = from_bfloat16(np.frombuffer(data, np.uint16))
         elif kind in _FLOATS:
             flat = np.frombuffer(data, _FLOATS[kind]).astype(np.float32)
         else:

@@ -67,6 +67,30 @@ def require_whole(factors: Mapping[str, Factors], modules: Iterable[str]) -> Non
         )
 
 
+def require_shapes(factors: Mapping[str, Factors], shapes: Mapping[str, tuple[int, int]]) -> None:
+    """Refuse an adapter whose factors are of another size than the base's layers.
+
+    Args:
+        factors: The adapter, module by module.
+        shapes: Module -> its (outputs, inputs).
+
+    Raises:
+        AdapterError: A factor has another shape.
+    """
+    for module, update in factors.items():
+        outputs, inputs = shapes[module]
+        for name, value, expected in (
+            ("A", update.a, (update.rank, inputs)),
+            ("B", update.b, (outputs, update.rank)),
+            ("DoRA magnitudes", update.magnitude, (outputs,)),
+        ):
+            if value is not None and value.shape != expected:
+                raise AdapterError(
+                    f"{module}: expected {name} of shape {expected}, received {value.shape}; use the base "
+                    "that the adapter was trained on"
+                )
+
+
 def _generator(module: str, seed: int) -> np.random.Generator:
     # A stream for each module: adding a target or a layer leaves the others' beginnings as they were.
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, *module.encode()])))

@@ -177,18 +177,16 @@ def _trained(
     yield Line(f"probabilities of {rows} rows", float(np.abs(np.exp(ours) - np.exp(theirs)).max()), 1e-2)
     changed = float(np.mean(ours.argmax(axis=1) != theirs.argmax(axis=1)))
     yield Line(f"labels of {rows} rows: share that differ", changed, 0.01)
-    with TemporaryDirectory() as temporary:
-        for giver, taker, said, name in (
-            (keras, hf, ours, "Keras' adapter on Hugging Face"),
-            (hf, keras, theirs, "Hugging Face's adapter on Keras"),
-        ):
-            folder = Path(temporary) / giver.config.model.stack
-            write_peft(folder, giver.stack.get_adapter(), giver.files.base_id)
-            # The giver's own adapter is still on when the taker has taken it.
-            kept = taker.stack.get_adapter()
+    adapters = [stack.get_adapter() for stack in stacks]
+    for adapter, taker, said, name in (
+        (adapters[0], hf, ours, "Keras' adapter on Hugging Face"),
+        (adapters[1], keras, theirs, "Hugging Face's adapter on Keras"),
+    ):
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "adapter"
+            write_peft(folder, adapter, taker.files.base_id)
             taker.stack.load_adapter(read_peft(folder))
-            yield Line(f"{name}, log-probabilities", float(np.abs(score(taker) - said).max()), 1e-4)
-            taker.stack.load_adapter(kept)
+        yield Line(f"{name}, log-probabilities", float(np.abs(score(taker) - said).max()), 1e-4)
 
 
 def _merged(session: Session, batch: Batch) -> Iterator[Line]:

@@ -54,6 +54,29 @@ def canonical_targets(targets: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in _TABLE if name in found)
 
 
+def targeted(modules: Iterable[str], targets: Iterable[str]) -> list[str]:
+    """Choose the modules that targets mean.
+
+    Args:
+        modules: Paths of the linear layers that a base has.
+        targets: Names of either stack, or `"all"`.
+
+    Raises:
+        ConfigError: A name is unknown, or the base has no such layer.
+
+    Example:
+        >>> modules = ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj"]
+        >>> targeted(modules, ["query"])
+        ['model.layers.0.self_attn.q_proj']
+    """
+    kinds = {module: module.rsplit(".", 1)[1] for module in modules}
+    wanted, there = canonical_targets(targets), set(kinds.values())
+    for name in wanted:
+        if name not in there:
+            raise ConfigError(f"targets: the model has no layer {name!r}; it has: {', '.join(sorted(there))}")
+    return [module for module, kind in kinds.items() if kind in wanted]
+
+
 def module_path(layer: int, name: str) -> str:
     """The path of a linear layer in a Hugging Face decoder.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from kerastune.atomic import atomic_file
 from kerastune.errors import AdapterError
+from kerastune.float_tensors import from_bfloat16
 from kerastune.keras_stack.lora import Geometry, adaptable_layers
 from kerastune.lora import Array, Factors, native_to_peft, require_whole
 
@@ -115,7 +116,7 @@ def _array(path: Path, layer: Any, dataset: Any, shape: tuple[int, ...]) -> Arra
         )
     raw = dataset[()]
     if dataset.attrs.get("dtype") == "bfloat16":  # as older Keras wrote it; numpy has no such numbers
-        raw = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        raw = from_bfloat16(raw.view(np.uint16))
     return np.asarray(raw, np.float32)
 
 

@@ -12,7 +12,7 @@ from kerastune.batching import Batch
 from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
-from kerastune.lora import Factors, require_whole
+from kerastune.lora import Factors, require_shapes, require_whole
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import choose_dtype
@@ -76,10 +76,12 @@ class KerasStack:
 
     def load_adapter(self, factors: Mapping[str, Factors]) -> None:
         """Put a finished adapter on the base; see `Stack.load_adapter`."""
-        from kerastune.keras_stack.lora import adaptable_layers, lora_of
+        from kerastune.keras_stack.lora import Geometry, adaptable_layers, lora_of
 
         layers = adaptable_layers(self._backbone)
         require_whole(factors, layers)
+        geometries = {module: Geometry.of(layers[module]) for module in factors}
+        require_shapes(factors, {name: (one.fan_out, one.fan_in) for name, one in geometries.items()})
         self._remove_adapter()
         for module, update in factors.items():
             self._adapters[module] = lora_of(layers[module], module, update)

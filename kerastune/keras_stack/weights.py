@@ -141,5 +141,4 @@ def _vector(source: str, variable: Any) -> _Place:
 def _matrix(source: str, layer: Any) -> _Place:
     """A linear layer's `[outputs, inputs]`, whose kernel may split both and order them otherwise."""
     geometry = Geometry.of(layer)
-    outputs = int(np.prod(geometry.shape(geometry.produced)))
-    return _Place(source, layer.kernel, (outputs, geometry.fan_in), geometry.as_kernel)
+    return _Place(source, layer.kernel, (geometry.fan_out, geometry.fan_in), geometry.as_kernel)
