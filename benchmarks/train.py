@@ -45,6 +45,7 @@ _SFT_WARM_UP_ROWS = 8
 def measure_ours(args: argparse.Namespace) -> Measurement:
     """Train on the first rows, once."""
     from kerastune.batching import Batch, bucket_lengths, training_steps
+    from kerastune.objective import Objective
     from kerastune.session import open_session
 
     config, timer = run_config(args), Timer()
@@ -56,14 +57,17 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
         session.stack.start_training(spec)
 
     def steps() -> Iterator[tuple[Batch, ...]]:
-        examples = session.encoder.encode(dataset).examples
-        return training_steps(
+        encodings = session.encoder.encode(dataset)
+        objective = Objective.of(spec.loss_on, session.encoder.task.loss_on, encodings.label_ids)
+        examples = objective.examples(encodings.examples)
+        batches = training_steps(
             examples,
             batch_size=spec.batch_size,
             pad_id=session.encoder.tokenizer.pad_id,
             lengths=bucket_lengths([len(example) for example in examples]),
             seed=spec.seed,
         )
+        return (tuple(objective.batches(step)) for step in batches)
 
     with timer.part("first"):
         of_each_shape = {step[0].token_ids.shape: step for step in steps()}
@@ -76,7 +80,7 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
     lengths = " or ".join(str(length) for _, length in sorted(of_each_shape))
     info = session.stack.info
     return timer.measurement(
-        what=f"batch size {spec.batch_size}, rows of {lengths} tokens, loss on the answer",
+        what=f"batch size {spec.batch_size}, rows of {lengths} tokens, loss on the label",
         device=info.device,
         dtype=info.dtype,
         examples=len(dataset),

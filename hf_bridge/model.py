@@ -17,7 +17,7 @@ from kerastune.config import LoraSpec, ModelSpec, TrainSpec
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
-from kerastune.stack import GenerationSpec, StackInfo
+from kerastune.stack import GenerationSpec, Prefix, StackInfo
 
 if TYPE_CHECKING:
     from hf_bridge.training import Trainer
@@ -61,14 +61,14 @@ class HfStack:
         """Put a fresh adapter on the base; see `Stack.add_lora`."""
         from hf_bridge.lora import add_lora
 
-        self._remove_adapter()
+        self.remove_adapter()
         self._adapted = add_lora(self._model, lora, seed)
 
     def load_adapter(self, factors: Mapping[str, Factors]) -> None:
         """Put a finished adapter on the base; see `Stack.load_adapter`."""
         from hf_bridge.lora import load_adapter
 
-        self._remove_adapter()
+        self.remove_adapter()
         self._adapted = load_adapter(self._model, factors)
 
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
@@ -90,11 +90,17 @@ class HfStack:
         """Take one optimizer step; see `Stack.train_step`."""
         return self._require_trainer().step(step, learning_rate, self._losses)
 
-    def token_losses(self, batch: Batch) -> NDArray[np.float32]:
+    def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
+        """Compute the keys and values of a shared beginning; see `Stack.prefill`."""
+        from hf_bridge.prefix import prefill
+
+        return prefill(self._model, token_ids)
+
+    def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
         losses = np.zeros_like(batch.answer_weights)
         with self._torch.no_grad():
-            losses[batch.answer_weights > 0] = self._losses(batch).cpu().numpy()
+            losses[batch.answer_weights > 0] = self._losses(batch, prefix).cpu().numpy()
         return losses
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
@@ -105,11 +111,13 @@ class HfStack:
         missing = batch.token_ids.shape[1] - logits.shape[1]
         return np.pad(logits.cpu().numpy(), ((0, 0), (0, missing), (0, 0)))
 
-    def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
+    def label_logits(
+        self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
+    ) -> NDArray[np.float32]:
         """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
         last = self._torch.from_numpy(batch.padding_mask.sum(axis=1) - 1)
         with self._torch.no_grad():
-            hidden = self._hidden(batch)
+            hidden = self._hidden(batch, prefix)
             final = hidden[self._torch.arange(len(last)), last.to(hidden.device)]
             return np.asarray(self._head(final, label_ids).cpu().numpy())
 
@@ -145,25 +153,33 @@ class HfStack:
         """Go on from a state; see `Stack.load_training_state`."""
         self._require_trainer().load_state(state)
 
-    def _hidden(self, batch: Batch) -> Any:
+    def _hidden(self, batch: Batch, prefix: Prefix | None = None) -> Any:
         """Run the decoder as far as the longest row goes; `[B, longest, width]`."""
         longest = int(batch.padding_mask.any(axis=0).sum())
         device, torch = self._model.device, self._torch
+        mask, past = batch.padding_mask[:, :longest], None
+        if prefix is not None:
+            from hf_bridge.prefix import past_of
+
+            mask = np.pad(mask, ((0, 0), (prefix.length, 0)), constant_values=True)
+            past = past_of(prefix, len(mask))
         return self._model.base_model(
             input_ids=torch.from_numpy(batch.token_ids[:, :longest]).long().to(device),
-            attention_mask=torch.from_numpy(batch.padding_mask[:, :longest]).long().to(device),
-            use_cache=False,
+            attention_mask=torch.from_numpy(mask).long().to(device),
+            past_key_values=past,
+            use_cache=past is not None,
         ).last_hidden_state
 
-    def _losses(self, batch: Batch) -> Any:
+    def _losses(self, batch: Batch, prefix: Prefix | None = None) -> Any:
         """The weighted cross-entropy of the answer tokens of weight, row by row: `[answer tokens]`."""
         torch = self._torch
         answers = batch.answer_weights > 0
         rows = torch.from_numpy(np.nonzero(answers)[0])
-        hidden = self._hidden(batch)
+        hidden = self._hidden(batch, prefix)
         places = torch.from_numpy(batch.answer_positions[answers]).long()
-        logits = self._head(hidden[rows.to(hidden.device), places.to(hidden.device)])
-        expected = torch.from_numpy(batch.answer_ids[answers]).long().to(logits.device)
+        chosen = hidden[rows.to(hidden.device), places.to(hidden.device)]
+        logits = self._head(chosen, batch.choices or None)
+        expected = torch.from_numpy(_among(batch.choices, batch.answer_ids[answers])).to(logits.device)
         weights = torch.from_numpy(batch.answer_weights[answers]).to(logits.device)
         return torch.nn.functional.cross_entropy(logits, expected, reduction="none") * weights
 
@@ -186,7 +202,8 @@ class HfStack:
 
         return [dropout_of(module) for module in self._layers().values()]
 
-    def _remove_adapter(self) -> None:
+    def remove_adapter(self) -> None:
+        """Leave the bare base; see `Stack.remove_adapter`."""
         if self._adapted is not None:
             self._model = self._adapted.unload()
         self._adapted = self._trainer = None
@@ -195,3 +212,11 @@ class HfStack:
         if self._trainer is None:
             raise AdapterError("training has not been started on this stack; call start_training first")
         return self._trainer
+
+
+def _among(choices: Sequence[int], token_ids: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Each token's place among the choices; the tokens themselves where there are none."""
+    if not choices:
+        return token_ids.astype(np.int64)
+    places: NDArray[np.int64] = (token_ids[:, None] == np.array(choices)).argmax(axis=1)
+    return places

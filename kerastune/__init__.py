@@ -15,15 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kerastune.calibrating import calibrate
+    from kerastune.calibration import Calibration
+    from kerastune.classifier import LLMClassifier
     from kerastune.config import (
         LoraSpec,
         ModelSpec,
         RunConfig,
         ScoreSpec,
         TrainSpec,
-        read_config,
-        write_config,
     )
+    from kerastune.config_file import read_config, write_config
     from kerastune.dataset import Dataset, read_dataset, report_data
     from kerastune.encoding import Encoder
     from kerastune.errors import KerastuneError
@@ -33,12 +35,17 @@ if TYPE_CHECKING:
     from kerastune.run import Run, train
     from kerastune.scoring import Scores
     from kerastune.session import make_encoder
+    from kerastune.shared_models import release_models
     from kerastune.submission import check_submission, write_submission
     from kerastune.task import Task, get_task
     from kerastune.template import Template, get_template
     from kerastune.tokenizer import Tokenizer, load_tokenizer
 
 _HOME = {
+    "Calibration": "calibration",
+    "LLMClassifier": "classifier",
+    "calibrate": "calibrating",
+    "release_models": "shared_models",
     "Dataset": "dataset",
     "Encoder": "encoding",
     "KerastuneError": "errors",
@@ -60,19 +67,21 @@ _HOME = {
     "load_tokenizer": "tokenizer",
     "make_encoder": "session",
     "preview": "row_preview",
-    "read_config": "config",
+    "read_config": "config_file",
     "read_dataset": "dataset",
     "report_data": "dataset",
     "resolve_model": "models",
     "train": "run",
-    "write_config": "config",
+    "write_config": "config_file",
     "write_submission": "submission",
 }
 
 __all__ = [
+    "Calibration",
     "Dataset",
     "Encoder",
     "KerastuneError",
+    "LLMClassifier",
     "LoraSpec",
     "Metrics",
     "ModelSpec",
@@ -84,6 +93,7 @@ __all__ = [
     "Template",
     "Tokenizer",
     "TrainSpec",
+    "calibrate",
     "check_submission",
     "evaluate",
     "get_task",
@@ -93,6 +103,7 @@ __all__ = [
     "preview",
     "read_config",
     "read_dataset",
+    "release_models",
     "report_data",
     "resolve_model",
     "train",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastune.dataset import Dataset, require_classes
 from kerastune.dataset.splits import read_labels
@@ -20,7 +21,7 @@ def majority_baseline(train: Dataset, test: Dataset) -> float:
     Raises:
         DataError: The labels were not read, or `train` has one label only.
     """
-    return _majority(train, test).accuracy
+    return evaluate(_majority(train, test), read_labels(test)).accuracy
 
 
 def tfidf_baseline(train: Dataset) -> Pipeline:
@@ -56,7 +57,25 @@ def baseline_metrics(train: Dataset, test: Dataset) -> dict[str, Metrics]:
         test: Labelled rows of the same task to judge.
 
     Returns:
-        `"majority"`, whose probabilities are the labels' shares in `train`, and `"tfidf"`.
+        `"majority"` and `"tfidf"`, see `baseline_probabilities`.
+
+    Raises:
+        DataError: The labels were not read, or all rows of `train` have one label.
+    """
+    labels = read_labels(test)
+    return {name: evaluate(found, labels) for name, found in baseline_probabilities(train, test).items()}
+
+
+def baseline_probabilities(train: Dataset, test: Dataset) -> dict[str, NDArray[np.float64]]:
+    """The labels' probabilities by both baselines, `[N, labels]` each.
+
+    Args:
+        train: Labelled rows to fit.
+        test: Rows of the same task; their labels are not looked at.
+
+    Returns:
+        `"majority"`, whose probabilities are the labels' shares in `train`, and `"tfidf"`, in which a label
+        without training rows has the probability 0.
 
     Raises:
         DataError: The labels were not read, or all rows of `train` have one label.
@@ -64,10 +83,10 @@ def baseline_metrics(train: Dataset, test: Dataset) -> dict[str, Metrics]:
     pipeline = tfidf_baseline(train)
     probabilities = np.zeros((len(test), len(test.task.labels)))
     probabilities[:, pipeline.classes_] = pipeline.predict_proba(test.texts)
-    return {"majority": _majority(train, test), "tfidf": evaluate(probabilities, read_labels(test))}
+    return {"majority": _majority(train, test), "tfidf": probabilities}
 
 
-def _majority(train: Dataset, test: Dataset) -> Metrics:
+def _majority(train: Dataset, test: Dataset) -> NDArray[np.float64]:
     require_classes(train)
     shares = np.bincount(read_labels(train), minlength=len(train.task.labels)) / len(train)
-    return evaluate(np.tile(shares, (len(test), 1)), read_labels(test))
+    return np.tile(shares, (len(test), 1))

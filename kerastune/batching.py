@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.config import LossOn
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
 
@@ -22,6 +21,8 @@ class Batch:
         answer_ids: `[B, K] int32`, the tokens predicted there.
         answer_weights: `[B, K] float32`, 1 at answer tokens and 0 at padding.
         example_ids: The ids of the real rows, at most B of them.
+        choices: The tokens that an answer token is one of; the loss is over these alone. Empty for the
+            whole vocabulary.
     """
 
     token_ids: NDArray[np.int32]
@@ -30,6 +31,7 @@ class Batch:
     answer_ids: NDArray[np.int32]
     answer_weights: NDArray[np.float32]
     example_ids: tuple[str, ...]
+    choices: tuple[int, ...] = ()
 
     @property
     def weight(self) -> float:
@@ -84,7 +86,7 @@ def training_steps(
     accumulate: int = 1,
     pad_id: int,
     lengths: Sequence[int],
-    loss_on: LossOn = "completion",
+    whole_text: bool = False,
     seed: int,
 ) -> Iterator[tuple[Batch, ...]]:
     """Yield one epoch's optimizer steps, each of `accumulate` batches of one shape.
@@ -98,7 +100,7 @@ def training_steps(
         accumulate: Batches of an optimizer step.
         pad_id: The token put at padding.
         lengths: Ascending padded lengths, from `bucket_lengths`.
-        loss_on: `"completion"` trains the answer and the end token, `"all"` every token after the first.
+        whole_text: Whether every token after the first is trained, and not the completions alone.
         seed: Decides the order; give each epoch its own.
 
     Raises:
@@ -117,8 +119,8 @@ def training_steps(
                 rows=batch_size,
                 length=length,
                 pad_id=pad_id,
-                answers=length - 1 if loss_on == "all" else _most_answers(examples),
-                loss_on=loss_on,
+                answers=length - 1 if whole_text else _most_answers(examples),
+                whole_text=whole_text,
             )
             for start in range(0, batch_size * accumulate, batch_size)
         )
@@ -158,7 +160,7 @@ def make_batch(
     length: int,
     pad_id: int,
     answers: int,
-    loss_on: LossOn = "completion",
+    whole_text: bool = False,
 ) -> Batch:
     """Lay examples out as arrays of `rows` rows, `length` tokens and `answers` answer positions."""
     token_ids = np.full((rows, length), pad_id, np.int32)
@@ -173,7 +175,7 @@ def make_batch(
         token_ids[row, : len(ids)] = ids
         padding_mask[row, : len(ids)] = True
         if example.completion_ids:
-            first = 1 if loss_on == "all" else len(example.prompt_ids)
+            first = 1 if whole_text else len(example.prompt_ids)
             trained = len(ids) - first
             positions[row, :trained] = np.arange(first - 1, len(ids) - 1)
             answer_ids[row, :trained] = ids[first:]

@@ -14,7 +14,8 @@ from kerastune.config import Backend, RunConfig, StackName
 from kerastune.dataset import read_dataset
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError, KerastuneError
-from kerastune.run import measure, train
+from kerastune.evaluation import measure
+from kerastune.run import train
 
 _RESULT = "compared.json"
 

@@ -1,24 +1,19 @@
 """Options as small frozen values, in TOML and back. One name for one thing: Python, TOML and flags agree."""
 
 import dataclasses
-import difflib
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from kerastune.atomic import write_text
 from kerastune.errors import ConfigError
+from kerastune.strict import build, near
 from kerastune.targets import canonical_targets
 
 Backend = Literal["jax", "tensorflow", "torch"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["native", "peft"]
-LossOn = Literal["completion", "all"]
+LossOn = Literal["label", "completion", "all"]
 Mode = Literal["likelihood", "generate"]
 StackName = Literal["keras", "hf"]
 
@@ -100,7 +95,8 @@ class TrainSpec:
         weight_decay: AdamW's decay (Loshchilov & Hutter, arXiv:1711.05101); not on biases and scales.
         warmup: Fraction of the steps in which the learning rate rises from 0; a cosine to 0 follows.
         clip_norm: The most that the gradients' global norm may be; 0 leaves them as they are.
-        loss_on: `"completion"` trains the answer and the end token; `"all"` the whole text.
+        loss_on: `"label"` trains the choice among the labels, by their first tokens; `"completion"` the
+            answer and the end token; `"all"` the whole text. None takes the task's.
         max_length: The most tokens of an example.
         patience: Epochs without a better validation loss after which training stops; 0 never stops.
         seed: Decides the initial adapter, the order and the dropout.
@@ -113,7 +109,7 @@ class TrainSpec:
     weight_decay: float = 0.01
     warmup: float = 0.1
     clip_norm: float = 1.0
-    loss_on: LossOn = "completion"
+    loss_on: LossOn | None = None
     max_length: int = 256
     patience: int = 0
     seed: int = 0
@@ -186,58 +182,7 @@ class RunConfig:
         table = dataclasses.asdict(self)
         for name, value in given.items():
             _section(table, name)[name] = value
-        return cast(RunConfig, _build(RunConfig, table, "options"))
-
-
-def read_config(path: Path) -> RunConfig:
-    """Read a TOML file of options; those it does not name keep their defaults.
-
-    Raises:
-        ConfigError: The file is missing or no TOML, or an option is unknown or of the wrong type.
-    """
-    return cast(RunConfig, _build(RunConfig, _read_toml(path), str(path)))
-
-
-def read_options(path: Path) -> dict[str, Any]:
-    """Read the options that a TOML file names, and no defaults: name -> value, for `with_options`.
-
-    Raises:
-        ConfigError: As `read_config` does.
-    """
-    config = dataclasses.asdict(read_config(path))
-    named: dict[str, Any] = {}
-    for key, value in _read_toml(path).items():
-        named |= (
-            {name: config[key][name] for name in value} if isinstance(value, dict) else {key: config[key]}
-        )
-    return named
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-
-
-def write_config(config: RunConfig, path: Path) -> None:
-    """Write every option as TOML; `read_config` gives the same value back."""
-    import tomli_w
-
-    def kept(table: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            key: kept(value)
-            if isinstance(value, dict)
-            else list(value)
-            if isinstance(value, tuple)
-            else value
-            for key, value in table.items()
-            if value is not None
-        }
-
-    write_text(path, tomli_w.dumps(kept(dataclasses.asdict(config))))
+        return build(RunConfig, table, "options")
 
 
 def _section(table: dict[str, Any], name: str) -> dict[str, Any]:
@@ -246,57 +191,7 @@ def _section(table: dict[str, Any], name: str) -> dict[str, Any]:
         if name in section and not isinstance(section[name], dict):
             return section
     known = [key for section in sections for key in section if not isinstance(section[key], dict)]
-    raise ConfigError(f"unknown option {name!r}{_near(name, known)}")
-
-
-def _build(kind: type[Any], table: Mapping[str, Any], where: str) -> Any:
-    """Make a dataclass of a table, strictly: every key known, every value of its field's type."""
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for key, value in table.items():
-        if key not in hints:
-            raise ConfigError(f"{where}: unknown option {key!r}{_home(key, hints)}")
-        values[key] = _value(hints[key], value, f"{where}: {key}")
-    try:
-        return kind(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        if isinstance(value, Mapping):
-            return _build(cast("type[Any]", hint), value, where)
-        raise ConfigError(f"{where}: expected a section of options, received {value!r}")
-    if origin is Literal:
-        if value in args:
-            return value
-        raise ConfigError(f"{where}: expected {' or '.join(map(repr, args))}, received {value!r}")
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _value(args[0], value, where)
-    if origin is tuple:
-        if isinstance(value, list | tuple) and all(isinstance(item, args[0]) for item in value):
-            return tuple(value)
-        raise ConfigError(f"{where}: expected a list of {args[0].__name__}, received {value!r}")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, received {value!r}")
-
-
-def _home(name: str, hints: Mapping[str, Any]) -> str:
-    """Say where an option belongs: under a section, or to a name that is near."""
-    for section, hint in hints.items():
-        if dataclasses.is_dataclass(hint) and name in typing.get_type_hints(hint) and name not in hints:
-            return f"; it belongs under [{section}]"
-    return _near(name, list(hints))
-
-
-def _near(name: str, known: list[str]) -> str:
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {matches[0]!r}?" if matches else f"; there are: {', '.join(known)}"
+    raise ConfigError(f"unknown option {name!r}{near(name, known)}")
 
 
 def _check(name: str, value: object, allowed: bool, expected: str) -> None:

@@ -6,11 +6,14 @@ from typing import Any
 from kerastune.comparing import Compared
 from kerastune.converting import Converted
 from kerastune.dataset import DataReport
+from kerastune.ensemble import Ensembled
+from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
-from kerastune.mainjob import Evaluated, Results, Submitted
+from kerastune.mainjob import Results
 from kerastune.merging import Merged
 from kerastune.parity import Line
 from kerastune.run import Plan, Run
+from kerastune.score_file import Submitted
 
 
 def say(what: Any) -> None:
@@ -56,21 +59,6 @@ def print_results(results: Results) -> None:
     say(_accuracies(results.evaluated))
     print_trained(results.run)
     say(f"submission  {results.submission}\npeak memory {results.peak_memory_gb:.2f} GB")
-
-
-def print_metrics(evaluated: Mapping[str, Evaluated]) -> None:
-    """Print the metrics of a run on a table."""
-    say(_accuracies(evaluated))
-    for name, measured in evaluated.items():
-        model = measured.model
-        say(
-            f"{name}: macro F1 {model.macro_f1:.3f}, "
-            f"confusion (a row a true label) {[list(row) for row in model.confusion]}"
-        )
-        if model.log_loss is not None:
-            say(f"{name}: log-loss {model.log_loss:.3f}")
-        if model.invalid_rate is not None:
-            say(f"{name}: {model.invalid_rate:.1%} of the generated answers were no label")
 
 
 def print_parity_header(model: str) -> None:
@@ -145,6 +133,16 @@ def print_submission(submitted: Submitted) -> None:
             f"{submitted.invalid_rate:.1%} of the generated answers were no label; "
             "those rows have the likeliest label"
         )
+
+
+def print_ensemble(ensembled: Ensembled) -> None:
+    """Print where an ensemble is, what it is of, and how right it is where that was measured."""
+    for path, weight in ensembled.members:
+        say(f"{weight:.3f} x {path}")
+    for name, metrics in ensembled.measured:
+        say(f"{name}: accuracy {_accuracy(metrics)}")
+    say(f"{ensembled.submission}: {ensembled.rows} rows, written, read back and compared")
+    say(f"{ensembled.scores}: the averaged log-probabilities")
 
 
 def _accuracies(evaluated: Mapping[str, Evaluated]) -> Any:

@@ -6,11 +6,13 @@ text or the ids: the prompt's ids must be a prefix of the whole text's ids, or t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import regex
 
 from kerastune.dataset import Dataset
 from kerastune.errors import EncodingError
+from kerastune.few_shot import Shots
 from kerastune.task import Task
 from kerastune.template import Template
 from kerastune.tokenizer import Tokenizer
@@ -69,13 +71,17 @@ class Encoder:
         template: The template that renders a row.
         tokenizer: The model's tokenizer.
         verbalizer: A name out of the task's verbalizers; the task's default when None.
-        max_length: The most tokens of an example, BOS, answer and end token counted in. A row that is
-            too long loses characters off the end of its longest field, whole graphemes at a time; never
-            the instruction, the answer cue or the label.
+        max_length: The most tokens of an example, BOS, answer and end token counted in, the shots not. A
+            row that is too long loses characters off the end of its longest field, whole graphemes at a
+            time; never the instruction, the answer cue or the label.
+        shots: Rows that are shown in front of every row, whole. What they take comes on top of
+            `max_length`, so that a row is cut off where it would be without them.
+        context_length: The most tokens that the model reads, shots and all; None where that is not known.
 
     Raises:
         EncodingError: `max_length` has no room for the template and some text, a prompt is not a prefix
-            of the whole text's ids, or one label's ids begin with another's.
+            of the whole text's ids, one label's ids begin with another's, a row is one of the shots, or
+            shots and rows are longer than the model reads.
     """
 
     task: Task
@@ -83,6 +89,8 @@ class Encoder:
     tokenizer: Tokenizer
     verbalizer: str | None = None
     max_length: int = 256
+    shots: Shots | None = None
+    context_length: int | None = None
 
     @property
     def completions(self) -> tuple[str, ...]:
@@ -125,19 +133,46 @@ class Encoder:
         """The prompts within `max_length`, their ids without BOS, and the characters that each lost."""
         if not len(dataset):
             raise EncodingError(f"{dataset.name}: expected one row at least, received none")
+        self._refuse_shown(dataset)
         originals = [self.task.values(self.template, row) for row in dataset.rows()]
         values = [self._clip(row) for row in originals]
-        prompts = [self.template.render_prompt(row) for row in values]
+        prompts = [self._render(row) for row in values]
         ids = self.tokenizer.encode_batch(prompts)
         # The reserve is the same for every label, so that a row's prompt never depends on its label.
-        room = self.max_length - self._reserve(prompts[0])
+        reserve = self._reserve(prompts[0])
+        room = self.max_length - reserve + len(self.tokenizer.encode(self._shown))
         for index, prompt_ids in enumerate(ids):
             if len(prompt_ids) > room:
                 values[index] = self._shorten(values[index], room, dataset.ids[index])
-                prompts[index] = self.template.render_prompt(values[index])
+                prompts[index] = self._render(values[index])
                 ids[index] = self.tokenizer.encode(prompts[index])
+        longest = max(map(len, ids)) + reserve
+        if self.context_length is not None and longest > self.context_length:
+            raise EncodingError(
+                f"the longest row has {longest} tokens with what is shown in front of it; expected at most "
+                f"{self.context_length}, which is what the model reads; show fewer rows or lower max_length"
+            )
         lost = [_characters(whole) - _characters(kept) for whole, kept in zip(originals, values, strict=True)]
         return prompts, ids, lost
+
+    @cached_property
+    def _shown(self) -> str:
+        """The shots' text, which is a constant in front of every prompt."""
+        return "" if self.shots is None else self.shots.render(self.task, self.template, self.verbalizer)
+
+    def _render(self, values: Mapping[str, str]) -> str:
+        return self._shown + self.template.render_prompt(values)
+
+    def _refuse_shown(self, dataset: Dataset) -> None:
+        """Refuse a row whose own answer stands in its prompt."""
+        if self.shots is None:
+            return
+        for example_id, fields in zip(dataset.ids, dataset.rows(), strict=True):
+            if self.shots.shows(fields):
+                raise EncodingError(
+                    f"{dataset.name}: row {example_id!r} is one of the rows that are shown, with its answer; "
+                    "choose the shots for this table, or leave the row out"
+                )
 
     def _reserve(self, prompt: str) -> int:
         """Tokens that BOS, the longest answer and the end token need."""
@@ -176,7 +211,7 @@ class Encoder:
         )
 
     def _length(self, values: Mapping[str, str]) -> int:
-        return len(self.tokenizer.encode(self.template.render_prompt(values)))
+        return len(self.tokenizer.encode(self._render(values)))
 
     def _label_ids(
         self, prompts: Sequence[str], ids: Sequence[Sequence[int]], example_ids: Sequence[str]

@@ -1,7 +1,8 @@
 """Errors for the user: one line that says what was expected, what was received and the way out.
 
 Every error that a user's input can cause derives from `KerastuneError`. The command line prints its
-message alone and exits with status 2; a traceback is shown only when asked for.
+message alone and exits with status 2; a traceback is shown only when asked for. What a value caused is a
+`ValueError` too, as users of scikit-learn expect.
 """
 
 
@@ -9,19 +10,19 @@ class KerastuneError(Exception):
     """Base of all errors whose message is meant for the user."""
 
 
-class DataError(KerastuneError):
+class DataError(KerastuneError, ValueError):
     """A table could not be read as it is: the message names the file, the line and the column."""
 
 
-class TemplateError(KerastuneError):
+class TemplateError(KerastuneError, ValueError):
     """A template, a task or a verbalizer is malformed, or they do not fit each other."""
 
 
-class EncodingError(KerastuneError):
+class EncodingError(KerastuneError, ValueError):
     """A rendered example cannot be turned into token ids without losing what must not be lost."""
 
 
-class ConfigError(KerastuneError):
+class ConfigError(KerastuneError, ValueError):
     """An option is unknown, of the wrong type or out of its range."""
 
 

@@ -16,10 +16,11 @@ from kerastune.adapter import read_peft, write_peft
 from kerastune.batching import Batch, bucket_lengths, make_batch, training_steps
 from kerastune.config import RunConfig, TrainSpec
 from kerastune.dataset import Dataset
-from kerastune.encoding import Encoded
+from kerastune.encoding import Encoded, Encodings
 from kerastune.errors import KerastuneError, ModelError
 from kerastune.lora import Factors
 from kerastune.merging import open_plainly
+from kerastune.objective import Objective
 from kerastune.progress import progress
 from kerastune.schedule import learning_rate_at
 from kerastune.scoring import label_log_probabilities
@@ -99,13 +100,14 @@ def _lines(config: RunConfig, datasets: Sequence[Dataset], show: bool) -> Iterat
     except ModelError as error:
         yield Line("the model on both stacks", None, 0.0, str(error))
         return
-    examples = hf.encoder.encode(datasets[0]).examples
+    encodings = hf.encoder.encode(datasets[0])
+    examples = encodings.examples
     batch = _batch(examples[:_BATCH_ROWS], hf.encoder.tokenizer.pad_id)
     real = batch.padding_mask
     logits = [stack.logits(batch)[real] for stack in stacks]
     yield Line(f"logits of {real.sum()} tokens, relative", relative_difference(*logits), 1e-5)
     yield from _adapted(keras, hf, batch)
-    yield from _trained(keras, hf, examples, datasets[-1], show)
+    yield from _trained(keras, hf, encodings, datasets[-1], show)
     for session in (keras, hf):
         yield from _merged(session, batch)
 
@@ -148,29 +150,29 @@ def _adapted(keras: Session, hf: Session, batch: Batch) -> Iterator[Line]:
     yield Line(f"gradients of {2 * len(theirs)} LoRA weights, relative, the worst", worst, 1e-4)
 
 
-def _trained(
-    keras: Session, hf: Session, examples: Sequence[Encoded], test: Dataset, show: bool
-) -> Iterator[Line]:
+def _trained(keras: Session, hf: Session, encodings: Encodings, test: Dataset, show: bool) -> Iterator[Line]:
     """Some steps from the same beginning in the same order, and what the adapters then say."""
     spec = hf.config.train
     pad_id = hf.encoder.tokenizer.pad_id
+    objective = Objective.of(spec.loss_on, hf.encoder.task.loss_on, encodings.label_ids)
     stacks = keras.stack, hf.stack
     for session in (keras, hf):
         session.stack.add_lora(session.config.lora, spec.seed)
         session.stack.start_training(spec)
     differences = []
     with progress("training both", _STEPS, show=show) as advance:
-        for place, step in enumerate(islice(_steps(examples, spec, pad_id), _STEPS)):
+        for place, step in enumerate(islice(_steps(encodings.examples, objective, spec, pad_id), _STEPS)):
             rate = learning_rate_at(place, _STEPS, spec)
             differences.append(relative_difference(*(stack.train_step(step, rate) for stack in stacks)))
             advance()
-    yield Line(f"loss of {len(differences)} steps, relative, the worst", max(differences), 1e-3)
+    name = f"loss on the {objective.loss_on} in {len(differences)} steps, relative, the worst"
+    yield Line(name, max(differences), 1e-3)
 
     scored = test.take(range(min(len(test), _SCORED_ROWS)))
-    encodings = hf.encoder.encode(scored)
+    prompts = hf.encoder.encode(scored)
 
     def score(session: Session) -> np.ndarray:
-        return label_log_probabilities(session.stack, encodings, pad_id=pad_id, show=show)
+        return label_log_probabilities(session.stack, prompts, pad_id=pad_id, show=show)
 
     ours, theirs = score(keras), score(hf)
     rows = len(scored)
@@ -219,18 +221,23 @@ def _changing_adapter(session: Session) -> dict[str, Factors]:
     return factors
 
 
-def _steps(examples: Sequence[Encoded], spec: TrainSpec, pad_id: int) -> Iterator[tuple[Batch, ...]]:
+def _steps(
+    examples: Sequence[Encoded], objective: Objective, spec: TrainSpec, pad_id: int
+) -> Iterator[tuple[Batch, ...]]:
     """Epoch after epoch, in one length, which is one compiled program."""
+    examples = objective.examples(examples)
     lengths = bucket_lengths([len(example) for example in examples], most=1)
     for epoch in count():
-        yield from training_steps(
+        for step in training_steps(
             examples,
             batch_size=spec.batch_size,
             accumulate=spec.accumulate,
             pad_id=pad_id,
             lengths=lengths,
+            whole_text=objective.loss_on == "all",
             seed=spec.seed + epoch,
-        )
+        ):
+            yield tuple(objective.batches(step))
 
 
 def _batch(examples: Sequence[Encoded], pad_id: int) -> Batch:

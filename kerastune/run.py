@@ -14,16 +14,19 @@ from typing import Any
 from kerastune.adapter import CARD, CONFIG, WEIGHTS, read_adapter, write_adapter
 from kerastune.atomic import write_text
 from kerastune.batching import bucket_lengths
-from kerastune.config import RunConfig, read_config, write_config
+from kerastune.calibration import CALIBRATION, Calibration
+from kerastune.config import RunConfig
+from kerastune.config_file import read_config, write_config
 from kerastune.dataset import Dataset, require_classes
 from kerastune.environment import peak_memory_gb, sha256_of_files, versions
 from kerastune.errors import ConfigError
-from kerastune.evaluation import Metrics, evaluate, evaluate_predictions
+from kerastune.evaluation import Metrics, measure
+from kerastune.objective import Objective
 from kerastune.schedule import total_steps
 from kerastune.scoring import Scores
 from kerastune.session import Session, open_session
 from kerastune.stack import StackInfo
-from kerastune.submission import write_submission
+from kerastune.submission import Format, write_submission
 from kerastune.training import CHECKPOINT, HISTORY, Trained, fit
 
 ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
@@ -85,22 +88,47 @@ class Run:
             self._session = session
         return self._session
 
-    def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `kerastune.calibrate` fitted; None where nothing was.
+
+        Raises:
+            AdapterError: `calibration.json` is damaged, or is of another adapter or other labels.
+        """
+        folder = self.folder / ADAPTER
+        return Calibration.load(folder) if (folder / CALIBRATION).is_file() else None
+
+    def score(self, dataset: Dataset, *, calibrated: bool = True, show: bool = True) -> Scores:
         """Score every row of a dataset, labelled or not.
 
         Args:
             dataset: Rows of the run's task.
+            calibrated: Whether the run's calibration, where it has one, is applied.
             show: Whether to show progress.
         """
-        return self.session.score(dataset, show=show)
+        calibration = self.calibration if calibrated else None
+        scores = self.session.score(dataset, show=show)
+        return scores if calibration is None else calibration.apply_to_scores(scores)
 
     def evaluate(self, dataset: Dataset, *, show: bool = True) -> Metrics:
         """Score a labelled dataset and measure the scores against its labels."""
         return measure(self.score(dataset, show=show), dataset)
 
-    def write_submission(self, scores: Scores, dataset: Dataset, path: str | Path) -> Path:
+    def write_submission(
+        self,
+        scores: Scores,
+        dataset: Dataset,
+        path: str | Path,
+        *,
+        format: Format | None = None,
+        sample: str | Path | None = None,
+    ) -> Path:
         """Write a submission whose manifest says what made it; see `kerastune.submission`."""
-        return write_submission(path, dataset, scores.predicted_labels, extra=self.provenance(scores))
+        used = {"model": asdict(self.config.model), "score": asdict(self.config.score)}
+        extra = self.provenance(scores) | {"options": used}
+        return write_submission(
+            path, dataset, scores.predicted_labels, format=format, sample=sample, extra=extra
+        )
 
     def provenance(self, scores: Scores | None = None) -> dict[str, Any]:
         """What made this run's results: model, hashes of adapter and options, versions."""
@@ -114,8 +142,12 @@ class Run:
             "config_sha256": sha256_of_files([self.folder / CONFIG_TOML]),
             "versions": versions(),
         }
+        if (adapter / CALIBRATION).is_file():
+            said["calibration_sha256"] = sha256_of_files([adapter / CALIBRATION])
         if scores is not None and scores.invalid_rate is not None:
             said["invalid_rate"] = scores.invalid_rate
+        if scores is not None and scores.decision_offsets is not None:
+            said["calibration_sha256"] = sha256_of_files([adapter / CALIBRATION])
         return said
 
 
@@ -144,19 +176,6 @@ class Plan:
     template: str
     words: tuple[str, ...]
     resumed: bool
-
-
-def measure(scores: Scores, dataset: Dataset) -> Metrics:
-    """Measure scores against a dataset's labels.
-
-    Raises:
-        ConfigError: The dataset was read without its labels.
-    """
-    if dataset.labels is None:
-        raise ConfigError(f"{dataset.name}: was read without its labels; read it with labelled=True")
-    if scores.generated is not None:
-        return evaluate_predictions(scores.generated, dataset.labels, len(scores.labels))
-    return evaluate(scores.probabilities, dataset.labels)
 
 
 def train(
@@ -236,6 +255,7 @@ def train_in_session(
         session.stack,
         examples,
         config.train,
+        objective=Objective.of(config.train.loss_on, encoder.task.loss_on, encodings.label_ids),
         pad_id=encoder.tokenizer.pad_id,
         folder=folder,
         validation=watched,

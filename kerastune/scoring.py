@@ -1,6 +1,7 @@
 """Scoring: log-probabilities of the labels, from one forward pass a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,19 @@ from numpy.typing import NDArray
 
 from kerastune.atomic import write_text
 from kerastune.batching import Batch, bucket_lengths, scoring_batches
+from kerastune.config import ScoreSpec
 from kerastune.encoding import Encoded, Encoder, Encodings
 from kerastune.memory import explained_memory_errors
+from kerastune.prefix import pays, shared_prefix
 from kerastune.progress import Advance, progress
-from kerastune.stack import GenerationSpec, Stack
+from kerastune.stack import GenerationSpec, Prefix, Stack
 from kerastune.task import Label
 
 INVALID = -1
+
+#: Rows that are scored and kept together. A row's last digits depend on the rows that share its batches, so
+#: the chunks' bounds are fixed: scoring that goes on after a kill gives the numbers it would have given.
+CHUNK = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +35,15 @@ class Scores:
         log_probabilities: `[N, labels] float64`; each row's probabilities sum to 1 over the labels.
         generated: `[N] int64` where labels were read out of generated text: the label's index, or -1
             where the text was no label. None where labels were compared by likelihood.
+        decision_offsets: `[labels]`, added to the log-probabilities for the decision alone: a threshold that
+            was tuned on validation rows (see `kerastune.calibration`). None decides for the likeliest label.
     """
 
     ids: tuple[str, ...]
     labels: tuple[Label, ...]
     log_probabilities: NDArray[np.float64]
     generated: NDArray[np.int64] | None = None
+    decision_offsets: NDArray[np.float64] | None = None
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -42,11 +52,12 @@ class Scores:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """`[N]`, each row's label as an index; where generated text was no label, the likeliest one."""
-        likeliest: NDArray[np.int64] = self.log_probabilities.argmax(axis=1)
+        """`[N]`, each row's label as an index; generated text decides where it was a label."""
+        offsets = 0.0 if self.decision_offsets is None else self.decision_offsets
+        decided: NDArray[np.int64] = (self.log_probabilities + offsets).argmax(axis=1)
         if self.generated is None:
-            return likeliest
-        return np.where(self.generated == INVALID, likeliest, self.generated)
+            return decided
+        return np.where(self.generated == INVALID, decided, self.generated)
 
     @property
     def predicted_labels(self) -> tuple[Label, ...]:
@@ -64,7 +75,7 @@ class Scores:
         Raises:
             OutputError: The file cannot be written.
         """
-        header = "\t".join(["id", *(f"log_probability_{label}" for label in self.labels)])
+        header = "\t".join(["id", *score_columns(self.labels)])
         lines = (
             "\t".join([name, *(repr(float(value)) for value in row)])
             for name, row in zip(self.ids, self.log_probabilities, strict=True)
@@ -72,50 +83,135 @@ class Scores:
         write_text(path, "\n".join([header, *lines]) + "\n")
 
 
+def score_columns(labels: Sequence[Label]) -> list[str]:
+    """The names of a scores file's columns of numbers."""
+    return [f"log_probability_{label}" for label in labels]
+
+
+def join_scores(chunks: Sequence[Scores]) -> Scores:
+    """Put scores of consecutive rows together."""
+    first = chunks[0]
+    generated = [chunk.generated for chunk in chunks if chunk.generated is not None]
+    return Scores(
+        ids=tuple(name for chunk in chunks for name in chunk.ids),
+        labels=first.labels,
+        log_probabilities=np.concatenate([chunk.log_probabilities for chunk in chunks]),
+        generated=np.concatenate(generated) if generated else None,
+    )
+
+
+def score_chunks(
+    stack: Stack,
+    encodings: Encodings,
+    encoder: Encoder,
+    spec: ScoreSpec,
+    *,
+    start: int = 0,
+    show: bool = True,
+) -> Generator[Scores, None, None]:
+    """Score rows in their order, `CHUNK` of them at a time.
+
+    A chunk's numbers depend on the rows and the options alone, not on where scoring began.
+
+    Args:
+        stack: The model.
+        encodings: All rows.
+        encoder: What encoded them.
+        spec: How to score.
+        start: The first row that is scored, a multiple of `CHUNK`; the progress bar begins there.
+        show: Whether to show a progress bar.
+    """
+    rows, generates = len(encodings.examples), spec.mode == "generate"
+    passes = (1 if _one_pass(encodings) else len(encodings.label_ids)) + generates
+    with progress("scoring", rows * passes, start=start * passes, show=show) as advance:
+        for first in range(start, rows, CHUNK):
+            chunk = range(first, min(first + CHUNK, rows))
+            log_probabilities = label_log_probabilities(
+                stack,
+                encodings,
+                pad_id=encoder.tokenizer.pad_id,
+                batch_size=spec.score_batch_size,
+                rows=chunk,
+                advance=advance,
+            )
+            generated = None
+            if generates:
+                generated = generate_labels(
+                    stack, encodings, encoder, batch_size=spec.score_batch_size, rows=chunk, advance=advance
+                )
+            yield Scores(
+                ids=tuple(encodings.examples[row].example_id for row in chunk),
+                labels=encoder.task.labels,
+                log_probabilities=log_probabilities,
+                generated=generated,
+            )
+
+
 def label_log_probabilities(
-    stack: Stack, encodings: Encodings, *, pad_id: int, batch_size: int = 32, show: bool = True
+    stack: Stack,
+    encodings: Encodings,
+    *,
+    pad_id: int,
+    batch_size: int = 32,
+    rows: range | None = None,
+    show: bool = True,
+    advance: Advance | None = None,
+    reuse_prefix: bool = True,
 ) -> NDArray[np.float64]:
     """Score every label of every example.
 
     Where the labels' first tokens differ, one forward pass of the prompt scores them all by those tokens,
-    with only their rows of the head. Otherwise each label's whole sequence is scored.
+    with only their rows of the head. Otherwise each label's whole sequence is scored. A beginning that all
+    prompts share is computed once where that pays; see `kerastune.prefix`.
 
     Args:
         stack: The model.
         encodings: The examples; answers that they have are not looked at.
         pad_id: The token put at padding.
         batch_size: Rows of a forward pass.
+        rows: The consecutive examples that are scored, all when None. What all share, such as the padded
+            lengths, is chosen from all examples whichever are scored.
         show: Whether to show a progress bar.
+        advance: Moves a bar that is already there, in place of one of its own.
+        reuse_prefix: Whether a shared beginning may be computed once.
 
     Returns:
-        `[N, labels]` log-probabilities that sum to 1 over the labels.
+        `[N, labels]` log-probabilities that sum to 1 over the labels, of the examples of `rows`.
     """
-    prompts = [
-        Encoded(example_id=example.example_id, prompt_ids=example.prompt_ids, completion_ids=())
-        for example in encodings.examples
-    ]
+    examples = _of(encodings, rows)
     first_tokens = [ids[0] for ids in encodings.label_ids]
-    scores = np.zeros((len(prompts), len(first_tokens)))
-    one_pass = len(set(first_tokens)) == len(first_tokens)
-    passes = len(prompts) * (1 if one_pass else len(first_tokens))
-    longest = max(map(len, prompts))
+    scores = np.zeros((len(examples), len(first_tokens)))
+    whole_lengths = [len(example.prompt_ids) for example in encodings.examples]
+    passes = len(examples) * (1 if _one_pass(encodings) else len(first_tokens))
     with (
-        progress("scoring", passes, show=show) as advance,
-        explained_memory_errors(batch_size, longest, "score_batch_size"),
+        progress("scoring", passes, show=show) if advance is None else nullcontext(advance) as advance,
+        explained_memory_errors(batch_size, max(whole_lengths), "score_batch_size"),
     ):
-        if one_pass:
-            for indices, batch in _batches(prompts, batch_size, pad_id, advance):
-                scores[indices] = stack.label_logits(batch, first_tokens)[: len(indices)]
+        prefix = _prefix(stack, encodings) if reuse_prefix else None
+        start = 0 if prefix is None else prefix.length
+        prompts = [Encoded(example.example_id, example.prompt_ids[start:], ()) for example in examples]
+        all_lengths = [length - start for length in whole_lengths]
+        if _one_pass(encodings):
+            for indices, batch in _batches(prompts, all_lengths, batch_size, pad_id, advance):
+                scores[indices] = stack.label_logits(batch, first_tokens, prefix)[: len(indices)]
         else:
             for label, answer in enumerate(encodings.label_ids):
                 wholes = [Encoded(prompt.example_id, prompt.prompt_ids, answer) for prompt in prompts]
-                for indices, batch in _batches(wholes, batch_size, pad_id, advance):
-                    scores[indices, label] = -stack.token_losses(batch)[: len(indices)].sum(axis=1)
+                lengths = [length + len(answer) for length in all_lengths]
+                for indices, batch in _batches(wholes, lengths, batch_size, pad_id, advance):
+                    scores[indices, label] = -stack.token_losses(batch, prefix)[: len(indices)].sum(axis=1)
     return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
 
 
 def generate_labels(
-    stack: Stack, encodings: Encodings, encoder: Encoder, *, batch_size: int = 32, show: bool = True
+    stack: Stack,
+    encodings: Encodings,
+    encoder: Encoder,
+    *,
+    batch_size: int = 32,
+    rows: range | None = None,
+    show: bool = True,
+    advance: Advance | None = None,
 ) -> NDArray[np.int64]:
     """Read each row's label out of greedily generated text.
 
@@ -124,7 +220,9 @@ def generate_labels(
         encodings: The examples.
         encoder: What encoded them.
         batch_size: Rows generated at a time.
+        rows: The consecutive examples whose labels are generated, all when None.
         show: Whether to show a progress bar.
+        advance: Moves a bar that is already there, in place of one of its own.
 
     Returns:
         `[N]`: the index of the label whose word the text begins with, or -1 where it is no label.
@@ -135,16 +233,17 @@ def generate_labels(
         stop_ids=tuple(tokenizer.end_ids),
         pad_id=tokenizer.pad_id,
     )
-    order = np.argsort([len(example.prompt_ids) for example in encodings.examples], kind="stable")
+    examples = _of(encodings, rows)
+    order = np.argsort([len(example.prompt_ids) for example in examples], kind="stable")
     labels = np.full(len(order), INVALID, np.int64)
-    longest = max(len(example.prompt_ids) for example in encodings.examples) + spec.max_new_tokens
+    longest = max(len(example.prompt_ids) for example in examples) + spec.max_new_tokens
     with (
-        progress("generating", len(order), show=show) as advance,
+        progress("generating", len(order), show=show) if advance is None else nullcontext(advance) as advance,
         explained_memory_errors(batch_size, longest, "score_batch_size"),
     ):
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            answers = stack.generate([encodings.examples[index].prompt_ids for index in indices], spec)
+            answers = stack.generate([examples[index].prompt_ids for index in indices], spec)
             for index, answer in zip(indices, answers, strict=True):
                 labels[index] = parse_label(tokenizer.decode(answer), words)
             advance(len(indices))
@@ -169,10 +268,25 @@ def parse_label(text: str, words: Sequence[str]) -> int:
     return max(matches, key=lambda index: len(words[index]), default=INVALID)
 
 
+def _one_pass(encodings: Encodings) -> bool:
+    """Whether the labels differ in their first tokens, so that those tell them apart."""
+    return len({ids[0] for ids in encodings.label_ids}) == len(encodings.label_ids)
+
+
+def _prefix(stack: Stack, encodings: Encodings) -> Prefix | None:
+    """Compute what the prompts share, of all rows whichever are scored; None where that does not pay."""
+    shared = shared_prefix([example.prompt_ids for example in encodings.examples])
+    return stack.prefill(shared) if pays(len(shared), len(encodings.examples)) else None
+
+
+def _of(encodings: Encodings, rows: range | None) -> Sequence[Encoded]:
+    return encodings.examples if rows is None else encodings.examples[rows.start : rows.stop]
+
+
 def _batches(
-    examples: Sequence[Encoded], batch_size: int, pad_id: int, advance: Advance
+    examples: Sequence[Encoded], all_lengths: Sequence[int], batch_size: int, pad_id: int, advance: Advance
 ) -> Iterator[tuple[NDArray[np.intp], Batch]]:
-    lengths = bucket_lengths([len(example) for example in examples])
+    lengths = bucket_lengths(all_lengths)
     for indices, batch in scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths):
         yield indices, batch
         advance(len(indices))

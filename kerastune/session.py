@@ -1,5 +1,6 @@
 """A base model, loaded when it is needed, and the encoder and the card that go with it."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from kerastune.adapter import AdapterCard
@@ -7,7 +8,7 @@ from kerastune.config import RunConfig
 from kerastune.dataset import Dataset
 from kerastune.encoding import Encoder
 from kerastune.models import ModelFiles, resolve_model
-from kerastune.scoring import Scores, generate_labels, label_log_probabilities
+from kerastune.scoring import Scores, join_scores, score_chunks
 from kerastune.stack import Stack, load_stack
 from kerastune.task import get_task
 from kerastune.template import get_template
@@ -62,26 +63,14 @@ class Session:
 
     def score(self, dataset: Dataset, *, show: bool = True) -> Scores:
         """Score every row; see `kerastune.scoring`."""
+        return join_scores(list(self.score_chunks(dataset, show=show)))
+
+    def score_chunks(
+        self, dataset: Dataset, *, start: int = 0, show: bool = True
+    ) -> Generator[Scores, None, None]:
+        """Score the rows from `start` on a chunk at a time, as the model says them: not yet calibrated."""
         encodings = self.encoder.encode(dataset)
-        spec = self.config.score
-        log_probabilities = label_log_probabilities(
-            self.stack,
-            encodings,
-            pad_id=self.encoder.tokenizer.pad_id,
-            batch_size=spec.score_batch_size,
-            show=show,
-        )
-        generated = None
-        if spec.mode == "generate":
-            generated = generate_labels(
-                self.stack, encodings, self.encoder, batch_size=spec.score_batch_size, show=show
-            )
-        return Scores(
-            ids=dataset.ids,
-            labels=self.encoder.task.labels,
-            log_probabilities=log_probabilities,
-            generated=generated,
-        )
+        return score_chunks(self.stack, encodings, self.encoder, self.config.score, start=start, show=show)
 
 
 def make_encoder(config: RunConfig, files: ModelFiles) -> Encoder:

@@ -73,6 +73,21 @@ class GenerationSpec:
         return ids[: next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))]
 
 
+@dataclass(frozen=True)
+class Prefix:
+    """What a stack has computed of the tokens with which prompts begin; for that stack alone.
+
+    It is of the model as that was: putting on an adapter or training one makes it stale.
+
+    Args:
+        length: How many tokens.
+        state: Their keys and values, layer by layer, in the stack's own form.
+    """
+
+    length: int
+    state: Any
+
+
 class Stack(Protocol):
     """A base model with an adapter. One is made by `load_stack`."""
 
@@ -100,6 +115,9 @@ class Stack(Protocol):
                 a shape does not fit.
         """
 
+    def remove_adapter(self) -> None:
+        """Take any adapter off, which leaves the bare base."""
+
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
         """Add the adapter to the base for good, in float32, and save the whole in the stack's own layout.
 
@@ -125,14 +143,38 @@ class Stack(Protocol):
             Cross-entropy summed over the step's answer tokens, divided by the step's answer weights.
         """
 
-    def token_losses(self, batch: Batch) -> NDArray[np.float32]:
-        """Return the weighted cross-entropy of each answer token, `[B, K]`, without dropout."""
+    def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
+        """Compute the keys and values of tokens with which prompts begin, to be used for many batches.
+
+        Args:
+            token_ids: The tokens, BOS among them.
+
+        Returns:
+            What `token_losses` and `label_logits` take; None where the stack cannot go on from the middle
+            of a text in this architecture, so that prompts are to be given whole.
+        """
+
+    def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
+        """Return the weighted cross-entropy of each answer token, `[B, K]`, without dropout.
+
+        Args:
+            batch: The rows; only what comes after the prefix.
+            prefix: What `prefill` returned of the tokens before.
+        """
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Return the logits after every token, `[B, L, vocabulary]`; not those at padding."""
 
-    def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
-        """Return the logits of these tokens after each row's last token, `[B, labels]`."""
+    def label_logits(
+        self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
+    ) -> NDArray[np.float32]:
+        """Return the logits of these tokens after each row's last token, `[B, labels]`.
+
+        Args:
+            batch: The rows; only what comes after the prefix.
+            label_ids: The tokens.
+            prefix: What `prefill` returned of the tokens before.
+        """
 
     def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
         """Continue each prompt until a stop token or `max_new_tokens`; only what is new is returned."""

@@ -1,13 +1,56 @@
 """Tasks: which columns are fields, which is the label, and how a label is said (its verbalizer)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
+from kerastune.config import LossOn
 from kerastune.errors import TemplateError
 from kerastune.template import Template
 
 #: A label as tables and submissions hold it: an integer, or a name.
 Label = int | str
+
+# As every reader gives it back: one that reads numbers makes 7 of "007" and 1 of "1.0".
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmissionSchema:
+    """What a task's submission looks like.
+
+    Args:
+        columns: The columns, in order; the id, the fields and the label where none are named.
+        id_type: `"integer"` where every id must be a whole number, plainly written; `"text"` otherwise.
+        label_type: The same of the labels; an integer label is written and read as `1`, never as `1.0`.
+        order: The rows' order: `"input"`, or `"id"` for ascending ids (by value where they are integers).
+
+    Raises:
+        TemplateError: A column is there twice.
+    """
+
+    columns: tuple[str, ...] = ()
+    id_type: Literal["text", "integer"] = "text"
+    label_type: Literal["text", "integer"] = "text"
+    order: Literal["input", "id"] = "input"
+
+    def __post_init__(self) -> None:
+        """Check that the columns differ."""
+        if len(set(self.columns)) != len(self.columns):
+            raise TemplateError(
+                f"a submission's columns must differ, received {', '.join(self.columns)}; name each once"
+            )
+
+
+def is_integer(text: str) -> bool:
+    """Whether a cell is a whole number that every program reads as what it is.
+
+    Example:
+        >>> [is_integer(text) for text in ("7", "-1", "007", "1.0", "")]
+        [True, True, False, False, False]
+    """
+    return _INTEGER.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +66,15 @@ class Task:
         verbalizers: A verbalizer's name -> the word that says each label, in the order of `labels`.
         verbalizer: The verbalizer used where none is named.
         template: The name of the template used where none is named.
+        loss_on: What the loss is on where nothing is said; see `kerastune.objective`.
         aliases: Further spellings of a label in a table, such as `{"positive": 1}`.
         id_column: The column that names a row.
         metric: The metric that decides, `"accuracy"` or `"macro_f1"`.
-        submission_columns: The columns of a submission, in order.
+        submission: What a submission looks like.
 
     Raises:
-        TemplateError: Two labels are alike, an alias is for no label, or a verbalizer does not say every
-            label in a word of its own.
+        TemplateError: Two labels are alike, an alias is for no label, a verbalizer does not say every
+            label in a word of its own, or the submission has no id or label, or integers that are none.
     """
 
     name: str
@@ -42,8 +86,9 @@ class Task:
     template: str
     aliases: Mapping[str, Label] = field(default_factory=dict)
     id_column: str = "id"
+    loss_on: LossOn = "label"
     metric: str = "accuracy"
-    submission_columns: tuple[str, ...] = ()
+    submission: SubmissionSchema = field(default_factory=SubmissionSchema)
 
     def __post_init__(self) -> None:
         """Check that the labels differ and that each of them can be said."""
@@ -66,6 +111,22 @@ class Task:
                     f"{self.labels} in a word of its own, received {words}"
                 )
         self.words(self.verbalizer)
+        missing = {self.id_column, self.label_column} - set(self.submission_columns)
+        if missing:
+            raise TemplateError(
+                f"task {self.name!r}: a submission needs the column {sorted(missing)[0]!r}, its columns are "
+                f"{', '.join(self.submission_columns)}"
+            )
+        if self.submission.label_type == "integer" and not all(map(is_integer, spellings)):
+            raise TemplateError(
+                f"task {self.name!r}: a submission's labels are integers, the labels are {self.labels}; "
+                "choose label_type 'text'"
+            )
+
+    @property
+    def submission_columns(self) -> tuple[str, ...]:
+        """The columns of a submission, in order."""
+        return self.submission.columns or (self.id_column, *self.fields, self.label_column)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -122,7 +183,7 @@ TASKS: Mapping[str, Task] = {
             },
             verbalizer="별로/최고",
             template="restaurant-cloze",
-            submission_columns=("id", "comment", "label"),
+            submission=SubmissionSchema(columns=("id", "comment", "label"), label_type="integer"),
         ),
     )
 }

@@ -20,6 +20,7 @@ from kerastune.config import TrainSpec
 from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.memory import explained_memory_errors
+from kerastune.objective import Objective
 from kerastune.progress import progress
 from kerastune.schedule import learning_rate_at, total_steps
 from kerastune.stack import Stack
@@ -57,6 +58,7 @@ def fit(
     examples: Sequence[Encoded],
     spec: TrainSpec,
     *,
+    objective: Objective,
     pad_id: int,
     folder: Path,
     validation: Sequence[Encoded] = (),
@@ -71,6 +73,7 @@ def fit(
         stack: A stack with an adapter.
         examples: Labelled training examples.
         spec: How to train.
+        objective: What the loss is on; the spec's own `loss_on` has been looked at.
         pad_id: The token put at padding.
         folder: The run's folder, for `history.jsonl` and `checkpoint/`.
         validation: Labelled validation examples.
@@ -82,12 +85,13 @@ def fit(
         AdapterError: The checkpoint there is damaged, or of another training.
         OutputError: The history or a checkpoint cannot be written.
     """
+    examples, validation = objective.examples(examples), objective.examples(validation)
     lengths = bucket_lengths([len(example) for example in examples])
     step_size = spec.batch_size * spec.accumulate
     total = total_steps(len(examples), spec)
     per_epoch = total // spec.epochs
     stack.start_training(spec)
-    state = _State(folder, _digest(examples, validation, spec, identity))
+    state = _State(folder, _digest(examples, validation, spec, repr((objective, identity))))
     state.resume(stack)
     begun, first_step = time.perf_counter(), state.step
 
@@ -106,10 +110,11 @@ def fit(
                 accumulate=spec.accumulate,
                 pad_id=pad_id,
                 lengths=lengths,
-                loss_on=spec.loss_on,
+                whole_text=objective.loss_on == "all",
                 seed=_epoch_seed(spec.seed, epoch),
             )
-            for step in itertools.islice(steps, state.step - epoch * per_epoch, None):
+            for batches in itertools.islice(steps, state.step - epoch * per_epoch, None):
+                step = tuple(objective.batches(batches))
                 rate = learning_rate_at(state.step, total, spec)
                 with _explained(step[0], "batch_size (and raise accumulate to keep the step)"):
                     loss = stack.train_step(step, rate)
@@ -130,7 +135,9 @@ def fit(
                 # A checkpoint on the last step would skip what is still to be done at the epoch's end.
                 if state.step % per_epoch:
                     state.save_now_and_then(stack)
-            watched = validation_loss(stack, validation, spec.batch_size, pad_id) if validation else None
+            watched = None
+            if validation:
+                watched = validation_loss(stack, validation, objective, spec.batch_size, pad_id)
             state.end_epoch(stack, epoch + 1, watched)
             state.log(epoch=epoch + 1, mean_loss=state.mean_loss(epoch + 1), validation_loss=watched)
             state.save(stack)
@@ -148,11 +155,14 @@ def fit(
     )
 
 
-def validation_loss(stack: Stack, examples: Sequence[Encoded], batch_size: int, pad_id: int) -> float:
-    """Mean cross-entropy of the answer tokens of labelled examples, without dropout."""
+def validation_loss(
+    stack: Stack, examples: Sequence[Encoded], objective: Objective, batch_size: int, pad_id: int
+) -> float:
+    """Mean cross-entropy of the trained answer tokens of labelled examples, without dropout."""
     lengths = bucket_lengths([len(example) for example in examples])
     loss = weight = 0.0
-    for _, batch in scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths):
+    batches = scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths)
+    for batch in objective.batches(batch for _, batch in batches):
         with _explained(batch, "batch_size"):
             loss += float(stack.token_losses(batch).sum())
         weight += batch.weight

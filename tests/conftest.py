@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import Tokenizer as Trained
 
@@ -22,6 +23,9 @@ from tests.tiny_models import write_model
 
 # Before anything imports Keras; other backends are tested in processes of their own.
 os.environ["KERAS_BACKEND"] = "jax"
+# How long an example takes says what else the machine does.
+settings.register_profile("kerastune", deadline=None)
+settings.load_profile("kerastune")
 
 COMMENTS = [
     "국물이 진하고 양이 많아요", "직원이 불친절하고 음식이 늦게 나와요", "가격도 착하고 맛도 최고 ㅋㅋㅋ",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kerastune.cli import main
-from kerastune.config import read_config, write_config
+from kerastune.config_file import read_config, write_config
 from tests.conftest import COMMENTS, LABELS
 
 ROWS = [f"r{n}\t{text}\t{label}" for n, (text, label) in enumerate(zip(COMMENTS, LABELS, strict=True))]
@@ -126,7 +126,8 @@ def test_a_full_disk_while_scoring(refused, tmp_path, tiny_run, monkeypatch):
     monkeypatch.setattr(os, "fsync", full_disk)
     said = refused("score", "run", "--input", rows, "--out", "s.tsv")
     assert said == (
-        "run/scores.tsv: cannot write: No space left on device; free some space or choose another --out"
+        "run/scores.partial: cannot write: No space left on device; free some space and start the same "
+        "command again"
     )
 
 

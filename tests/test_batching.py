@@ -54,10 +54,10 @@ def test_every_example_once_an_epoch_and_padding_of_no_weight(sizes, batch_size,
     assert sum(batch.weight for step in steps for batch in step) == trained
 
 
-@given(sizes, st.sampled_from(["completion", "all"]))
-def test_the_answer_is_the_token_after_its_position(sizes, loss_on):
+@given(sizes, st.booleans())
+def test_the_answer_is_the_token_after_its_position(sizes, whole_text):
     examples = {example.example_id: example for example in make_examples(sizes)}
-    for (batch,) in epoch(list(examples.values()), loss_on=loss_on):
+    for (batch,) in epoch(list(examples.values()), whole_text=whole_text):
         assert (batch.token_ids.dtype, batch.answer_ids.dtype) == (np.int32, np.int32)
         for row, name in enumerate(batch.example_ids):
             real = batch.answer_weights[row] == 1
@@ -65,7 +65,7 @@ def test_the_answer_is_the_token_after_its_position(sizes, loss_on):
             example = examples[name]
             whole = example.prompt_ids + example.completion_ids
             assert after.tolist() == batch.answer_ids[row, real].tolist()
-            assert after.tolist() == list(example.completion_ids if loss_on == "completion" else whole[1:])
+            assert after.tolist() == list(whole[1:] if whole_text else example.completion_ids)
 
 
 @given(sizes, st.integers(0, 9))
@@ -147,10 +147,10 @@ def test_longer_than_the_lengths_is_refused_not_dropped(batches):
         list(batches(make_examples([(3, 2), (20, 2)]), batch_size=2, pad_id=PAD, lengths=(8, 16), **options))
 
 
-@pytest.mark.parametrize("loss_on", ["completion", "all"])
-def test_training_on_a_row_with_no_answer_is_refused(loss_on):
+@pytest.mark.parametrize("whole_text", [False, True])
+def test_training_on_a_row_with_no_answer_is_refused(whole_text):
     with pytest.raises(EncodingError, match="row 'r1' has no trained token"):
-        epoch(make_examples([(3, 2), (3, 0)]), loss_on=loss_on)
+        epoch(make_examples([(3, 2), (3, 0)]), whole_text=whole_text)
 
 
 def test_batch_by_hand():

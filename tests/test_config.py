@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec, read_config, write_config
+from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
+from kerastune.config_file import read_config, write_config
 from kerastune.errors import ConfigError
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
@@ -28,7 +29,7 @@ configs = st.builds(
     ),
     train=st.builds(
         TrainSpec, epochs=counts, learning_rate=positive, warmup=fractions, clip_norm=st.just(0.0) | positive,
-        loss_on=st.sampled_from(["completion", "all"]), seed=st.integers(0, 2**62),
+        loss_on=st.sampled_from([None, "label", "completion", "all"]), seed=st.integers(0, 2**62),
     ),
     score=st.builds(ScoreSpec, mode=st.sampled_from(["likelihood", "generate"]), score_batch_size=counts),
 )  # fmt: skip

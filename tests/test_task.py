@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from kerastune.errors import TemplateError
-from kerastune.task import TASKS, get_task
+from kerastune.task import TASKS, SubmissionSchema, get_task
 from kerastune.template import Template, get_template
 
 TASK = get_task("review-sentiment")
@@ -59,3 +59,33 @@ def test_get_task():
     assert get_task(TASK) is TASK is TASKS["review-sentiment"]
     with pytest.raises(TemplateError, match="unknown task 'reviews'; there are: review-sentiment"):
         get_task("reviews")
+
+
+def test_a_submission_has_the_id_the_fields_and_the_label_unless_told():
+    assert replace(TASK, submission=SubmissionSchema()).submission_columns == ("id", "comment", "label")
+    assert replace(TASK, submission=SubmissionSchema(columns=("label", "id"))).submission_columns == (
+        "label",
+        "id",
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        (
+            {"columns": ("id", "comment")},
+            "a submission needs the column 'label', its columns are id, comment",
+        ),
+        ({"columns": ("id", "label", "id")}, "columns must differ, received id, label, id; name each once"),
+    ],
+)
+def test_submissions_that_would_miss_something(schema, said):
+    with pytest.raises(TemplateError, match=said):
+        replace(TASK, submission=SubmissionSchema(**schema))
+
+
+def test_integer_labels_that_are_none():
+    with pytest.raises(
+        TemplateError, match=r"a submission's labels are integers, the labels are \('a', 'b'\)"
+    ):
+        replace(TASK, labels=("a", "b"), submission=SubmissionSchema(label_type="integer"))

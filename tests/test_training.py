@@ -9,6 +9,7 @@ import pytest
 from kerastune.config import TrainSpec
 from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError
+from kerastune.objective import Objective
 from kerastune.schedule import learning_rate_at, total_steps
 from kerastune.training import fit
 
@@ -62,7 +63,15 @@ class LinearStack:
 
 def train(stack, folder, spec=SPEC, examples=EXAMPLES, validation=WATCHED, identity=""):
     return fit(
-        stack, examples, spec, pad_id=0, folder=folder, validation=validation, identity=identity, show=False
+        stack,
+        examples,
+        spec,
+        objective=Objective("completion"),
+        pad_id=0,
+        folder=folder,
+        validation=validation,
+        identity=identity,
+        show=False,
     )
 
 

@@ -1,6 +1,5 @@
-"""The commands on a run: all of it, train, score, evaluate, preview."""
+"""The commands on a run: all of it, train, preview."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,42 +56,6 @@ def train(
     files = {"train_file": train and str(train), "validation_file": validation and str(validation)}
     config = config.with_options(files)
     print_trained(train_files(config, out, on_report=print_report, on_plan=print_plan))
-
-
-@with_options("Model", "Scoring")
-def score(
-    options: Mapping[str, Any],
-    folder: RunFolder,
-    input: Input,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The submission, .tsv, .txt or .csv.", show_default="tarr_my_submit_DATE_TIME.txt"),
-    ] = None,
-) -> None:
-    """Score a table with a run and write a submission: the same rows in the same order, with labels.
-
-    Example: kerastune score runs/mine --input data/reviews/test.tsv --out submission.tsv
-    """
-    from kerastune.console import print_submission
-    from kerastune.mainjob import score_file
-
-    print_submission(score_file(folder, input, out, options))
-
-
-@with_options("Model", "Scoring")
-def evaluate(
-    options: Mapping[str, Any],
-    folder: RunFolder,
-    input: Input,
-) -> None:
-    """Measure a run on a labelled table, beside the baselines, and write RUN/metrics.json.
-
-    Example: kerastune evaluate runs/mine --input data/reviews/challenge.tsv
-    """
-    from kerastune.console import print_metrics
-    from kerastune.mainjob import evaluate_file
-
-    print_metrics(evaluate_file(folder, input, options))
 
 
 @with_options("Model", "Training")

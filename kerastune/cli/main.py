@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.cli import adapter_commands, commands, data_commands, proof_commands
+from kerastune.cli import (
+    adapter_commands,
+    calibrate_command,
+    commands,
+    data_commands,
+    evaluate_command,
+    proof_commands,
+    report_command,
+    score_command,
+)
 from kerastune.errors import KerastuneError
 
 app = typer.Typer(
@@ -19,8 +28,11 @@ app = typer.Typer(
 )
 app.command("run")(commands.run)
 app.command("train")(commands.train)
-app.command("score")(commands.score)
-app.command("evaluate")(commands.evaluate)
+app.command("score")(score_command.score)
+app.command("ensemble")(score_command.ensemble)
+app.command("evaluate")(evaluate_command.evaluate)
+app.command("calibrate")(calibrate_command.calibrate)
+app.command("report")(report_command.report)
 app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec, read_config, read_options
+from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
+from kerastune.config_file import read_config, read_options
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; flags override what it says.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kerastune.dataset.leakage import fold_text
 from kerastune.dataset.table import Dataset
 from kerastune.task import Label
 
@@ -116,8 +117,8 @@ def report_data(
     """
     overlap = None
     if test is not None:
-        known = {_folded(text) for text in train.texts}
-        overlap = sum(_folded(text) in known for text in test.texts)
+        known = {fold_text(text) for text in train.texts}
+        overlap = sum(fold_text(text) in known for text in test.texts)
     return DataReport(
         train=_table_report(train, count_tokens, max_length),
         test=None if test is None else _table_report(test, count_tokens, max_length),
@@ -164,11 +165,6 @@ def _conflicting_texts(data: Dataset) -> int | None:
 def _lengths(lengths: Sequence[int]) -> Lengths:
     quantiles = np.quantile(lengths, [0.0, 0.5, 0.9, 0.99, 1.0], method="higher")
     return Lengths(*(int(quantile) for quantile in quantiles))
-
-
-def _folded(text: str) -> str:
-    """What is the same text to a reader: runs of spaces are one, and case does not count."""
-    return " ".join(text.split()).casefold()
 
 
 def _say(cell: object, warn: bool) -> str | Text:

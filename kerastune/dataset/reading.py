@@ -56,18 +56,19 @@ def load_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error.strerror}; see to its permissions") from error
 
 
-def parse_table(payload: bytes, path: Path) -> RawTable:
+def parse_table(payload: bytes, path: Path, extension: str | None = None) -> RawTable:
     """Parse a file's bytes.
 
     Args:
         payload: The bytes.
-        path: The file's path: its extension is the format, the whole of it the name in messages.
+        path: The file's path, its name in messages.
+        extension: The extension of the format, such as `".csv"`; the path's own when None.
 
     Raises:
         DataError: The extension is unknown, or the bytes are not a whole table of that format.
         MissingExtraError: It is a Parquet file and pyarrow is not installed.
     """
-    extension, name = path.suffix.lower(), str(path)
+    extension, name = (path.suffix if extension is None else extension).lower(), str(path)
     digest = hashlib.sha256(payload).hexdigest()
     if extension == ".parquet":
         return _parse_parquet(payload, name, digest)

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerastune.keras_stack.prefix import hidden_after
+
 
 class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
     """A backbone with its head at the answer positions, whose output is its own loss.
@@ -25,7 +27,7 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
         """Compute each answer token's weighted cross-entropy.
 
         Args:
-            inputs: The arrays of a `Batch`, by their names.
+            inputs: The arrays of a `Batch`, by their names; `choices [B, C]` where answers are one of them.
             training: Whether dropout is on.
 
         Returns:
@@ -33,8 +35,14 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
         """
         hidden = hidden_states(self.backbone, inputs, training)
         at_answers = ops.take_along_axis(hidden, inputs["answer_positions"][:, :, None], axis=1)
-        logits = ops.cast(self.backbone.token_embedding(at_answers, reverse=True), "float32")
-        chosen = ops.take_along_axis(logits, inputs["answer_ids"][:, :, None], axis=-1)[:, :, 0]
+        answer_ids = inputs["answer_ids"][:, :, None]
+        if "choices" in inputs:
+            choices = inputs["choices"]
+            logits = logits_of(self.backbone.token_embedding, at_answers, choices[0])
+            chosen = ops.sum(ops.where(choices[:, None, :] == answer_ids, logits, 0.0), axis=-1)
+        else:
+            logits = ops.cast(self.backbone.token_embedding(at_answers, reverse=True), "float32")
+            chosen = ops.take_along_axis(logits, answer_ids, axis=-1)[:, :, 0]
         return (ops.logsumexp(logits, axis=-1) - chosen) * inputs["answer_weights"]
 
     def compute_loss(
@@ -75,15 +83,7 @@ class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types
         hidden = hidden_states(self.backbone, inputs, training)
         last = ops.sum(ops.cast(inputs["padding_mask"], "int32"), axis=1) - 1
         final = ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-        embedding = self.backbone.token_embedding
-        if embedding.tie_weights:
-            rows = ops.take(embedding.embeddings, self.label_ids, axis=0)
-        else:
-            rows = ops.transpose(ops.take(embedding.reverse_embeddings, self.label_ids, axis=1))
-        logits = ops.matmul(ops.cast(final, "float32"), ops.transpose(ops.cast(rows, "float32")))
-        if embedding.logit_soft_cap is not None:
-            logits = ops.tanh(logits / embedding.logit_soft_cap) * embedding.logit_soft_cap
-        return logits
+        return logits_of(self.backbone.token_embedding, final, self.label_ids)
 
 
 class LogitsModel(keras.Model):  # type: ignore[misc]  # keras has no types
@@ -103,8 +103,22 @@ class LogitsModel(keras.Model):  # type: ignore[misc]  # keras has no types
         return ops.cast(self.backbone.token_embedding(hidden, reverse=True), "float32")
 
 
+def logits_of(embedding: Any, hidden: Any, token_ids: Any) -> Any:
+    """Compute a few tokens' logits, with only their rows of the head; `[..., tokens] float32`."""
+    if embedding.tie_weights:
+        rows = ops.take(embedding.embeddings, token_ids, axis=0)
+    else:
+        rows = ops.transpose(ops.take(embedding.reverse_embeddings, token_ids, axis=1))
+    logits = ops.matmul(ops.cast(hidden, "float32"), ops.transpose(ops.cast(rows, "float32")))
+    if embedding.logit_soft_cap is not None:
+        logits = ops.tanh(logits / embedding.logit_soft_cap) * embedding.logit_soft_cap
+    return logits
+
+
 def hidden_states(backbone: Any, inputs: dict[str, Any], training: bool | None) -> Any:
-    """Run the backbone; `[B, L, width]` in its dtype."""
+    """Run the backbone, from where `past` ends if that is there; `[B, L, width]` in its dtype."""
+    if "past" in inputs:
+        return hidden_after(backbone, inputs["token_ids"], inputs["padding_mask"], inputs["past"])
     return backbone(
         {"token_ids": inputs["token_ids"], "padding_mask": inputs["padding_mask"]}, training=training
     )

@@ -16,7 +16,7 @@ from kerastune.lora import Factors, require_shapes, require_whole
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import choose_dtype
-from kerastune.stack import GenerationSpec, StackInfo
+from kerastune.stack import GenerationSpec, Prefix, StackInfo
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import Generator
@@ -71,7 +71,7 @@ class KerasStack:
 
         if lora.dora:
             raise ConfigError("dora: not on the keras stack; train with --stack hf")
-        self._remove_adapter()
+        self.remove_adapter()
         self._adapters = add_lora(self._backbone, lora, seed)
 
     def load_adapter(self, factors: Mapping[str, Factors]) -> None:
@@ -82,7 +82,7 @@ class KerasStack:
         require_whole(factors, layers)
         geometries = {module: Geometry.of(layers[module]) for module in factors}
         require_shapes(factors, {name: (one.fan_out, one.fan_in) for name, one in geometries.items()})
-        self._remove_adapter()
+        self.remove_adapter()
         for module, update in factors.items():
             self._adapters[module] = lora_of(layers[module], module, update)
 
@@ -95,7 +95,8 @@ class KerasStack:
         self._forget_adapter()
         return save_preset(self._causal_lm, self.files, folder, dtype)
 
-    def _remove_adapter(self) -> None:
+    def remove_adapter(self) -> None:
+        """Leave the bare base; see `Stack.remove_adapter`."""
         for lora in self._adapters.values():
             lora.remove()
         self._forget_adapter()
@@ -103,7 +104,8 @@ class KerasStack:
     def _forget_adapter(self) -> None:
         # Compiled programs hold the variables that were there when they were traced.
         self._adapters, self._answers, self._labels, self._generator = {}, None, {}, None
-        self.__dict__.pop("_logits_model", None)
+        for made in ("_logits_model", "_prefix_model"):
+            self.__dict__.pop(made, None)
 
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer; see `Stack.start_training`."""
@@ -129,23 +131,37 @@ class KerasStack:
         losses = [model.train_on_batch(_inputs(batch, batch.answer_weights * share)) for batch in step]
         return float(np.mean(losses))
 
-    def token_losses(self, batch: Batch) -> NDArray[np.float32]:
+    def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
+        """Compute the keys and values of a shared beginning; see `Stack.prefill`."""
+        from kerastune.keras_stack.prefix import can_go_on
+
+        if not can_go_on(self._backbone):
+            return None
+        state = self._prefix_model.predict_on_batch(np.array([token_ids], np.int32))
+        # Kept where it is computed with, not sent there anew with every batch.
+        to_tensor = self._keras.ops.convert_to_tensor
+        return Prefix(len(token_ids), self._keras.tree.map_structure(to_tensor, state))
+
+    def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
-        return np.asarray(self._answer_model().predict_on_batch(_inputs(batch, batch.answer_weights)))
+        inputs = _inputs(batch, batch.answer_weights) | _past(prefix)
+        return np.asarray(self._answer_model().predict_on_batch(inputs))
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the logits after every token; see `Stack.logits`."""
         inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
         return np.asarray(self._logits_model.predict_on_batch(inputs))
 
-    def label_logits(self, batch: Batch, label_ids: Sequence[int]) -> NDArray[np.float32]:
+    def label_logits(
+        self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
+    ) -> NDArray[np.float32]:
         """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
         from kerastune.keras_stack.loss import LabelModel
 
         key = tuple(label_ids)
         if key not in self._labels:
             self._labels[key] = LabelModel(self._backbone, key)
-        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
+        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask} | _past(prefix)
         return np.asarray(self._labels[key].predict_on_batch(inputs))
 
     def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
@@ -211,6 +227,12 @@ class KerasStack:
 
         return LogitsModel(self._backbone)
 
+    @cached_property
+    def _prefix_model(self) -> Any:
+        from kerastune.keras_stack.prefix import PrefixModel
+
+        return PrefixModel(self._backbone)
+
     def _answer_model(self) -> Any:
         from kerastune.keras_stack.loss import AnswerModel
 
@@ -220,10 +242,17 @@ class KerasStack:
 
 
 def _inputs(batch: Batch, weights: NDArray[np.float32]) -> dict[str, Any]:
-    return {
+    inputs = {
         "token_ids": batch.token_ids,
         "padding_mask": batch.padding_mask,
         "answer_positions": batch.answer_positions,
         "answer_ids": batch.answer_ids,
         "answer_weights": weights,
     }
+    if batch.choices:  # a row each, because Keras takes every array apart by rows
+        inputs["choices"] = np.tile(np.array(batch.choices, np.int32), (len(batch.token_ids), 1))
+    return inputs
+
+
+def _past(prefix: Prefix | None) -> dict[str, Any]:
+    return {} if prefix is None else {"past": prefix.state}

@@ -7,9 +7,11 @@ import pytest
 import torch
 import transformers
 
+from kerastune.batching import make_batch
 from kerastune.config import LoraSpec, TrainSpec
 from kerastune.encoding import Encodings
 from kerastune.errors import AdapterError
+from kerastune.objective import Objective
 from kerastune.scoring import label_log_probabilities
 from kerastune.stack import GenerationSpec
 
@@ -146,6 +148,25 @@ def test_training_moves_the_adapter_and_nothing_else(make_stack, batch):
     assert np.abs(stack.logits(batch)[batch.padding_mask] - base).max() > 1e-2
     stack.add_lora(LoraSpec(rank=2), seed=1)  # takes the trained one off
     np.testing.assert_array_equal(stack.logits(batch)[batch.padding_mask], base)
+
+
+def test_the_loss_on_the_label_is_its_cross_entropy_among_the_labels(make_stack, encodings, batch):
+    objective = Objective.of("label", "completion", encodings.label_ids)
+    examples = objective.examples(encodings.examples)
+    (on_labels,) = objective.batches(
+        [make_batch(examples, rows=12, length=batch.token_ids.shape[1], pad_id=0, answers=1)]
+    )
+    stack = make_stack()
+    log_probabilities = label_log_probabilities(stack, encodings, pad_id=0, show=False)
+    labels = [encodings.label_ids.index(example.completion_ids[:-1]) for example in encodings.examples]
+    losses = stack.token_losses(on_labels)
+    assert losses.shape == (12, 1)
+    np.testing.assert_allclose(losses[:10, 0], -log_probabilities[np.arange(10), labels], rtol=1e-4)
+    assert not losses[10:].any()
+    stack.add_lora(LoraSpec(rank=2), seed=1)
+    stack.start_training(TrainSpec())
+    assert stack.train_step((on_labels,), 1e-2) == pytest.approx(float(losses.sum()) / 10, rel=1e-5)
+    assert stack.token_losses(on_labels).sum() < losses.sum()
 
 
 def test_logits_are_those_of_transformers(make_stack, reference, encodings, batch):

@@ -1,0 +1,68 @@
+"""The objective: which tokens are trained, and among which others their likelihood counts."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from kerastune.batching import Batch
+from kerastune.config import LossOn
+from kerastune.encoding import Encoded
+from kerastune.errors import EncodingError
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the loss is on.
+
+    On the labels, a row's loss is the cross-entropy of its label among the labels, so that training does what
+    scoring asks. On the completion it is that of the answer's tokens among the whole vocabulary, half of
+    which goes to the end token where the answer is one token.
+
+    Args:
+        loss_on: `"label"`, `"completion"` or `"all"`.
+        choices: The labels' first tokens; empty where the loss is over the whole vocabulary.
+    """
+
+    loss_on: LossOn
+    choices: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, asked: LossOn | None, default: LossOn, label_ids: Sequence[Sequence[int]]) -> "Objective":
+        """Choose the objective.
+
+        Args:
+            asked: What the options ask for, if anything.
+            default: The task's own; where it is `"label"` and two labels begin with one token, the
+                completion is trained.
+            label_ids: The ids of each label's completion.
+
+        Raises:
+            EncodingError: `"label"` is asked for, and two labels begin with one token.
+
+        Example:
+            >>> Objective.of(None, "label", [(5,), (7, 8)])
+            Objective(loss_on='label', choices=(5, 7))
+            >>> Objective.of(None, "label", [(5, 1), (5, 2)])
+            Objective(loss_on='completion', choices=())
+        """
+        loss_on = asked or default
+        if loss_on != "label":
+            return cls(loss_on)
+        choices = tuple(ids[0] for ids in label_ids)
+        if len(set(choices)) == len(choices):
+            return cls("label", choices)
+        if asked is None:
+            return cls("completion")
+        raise EncodingError(
+            "loss_on 'label': expected label words whose first tokens differ, received two that begin alike; "
+            "choose other words, or loss_on 'completion'"
+        )
+
+    def examples(self, examples: Iterable[Encoded]) -> tuple[Encoded, ...]:
+        """Keep of the completions what is trained."""
+        if not self.choices:
+            return tuple(examples)
+        return tuple(replace(one, completion_ids=one.completion_ids[:1]) for one in examples)
+
+    def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Tell batches among which tokens the likelihood counts."""
+        return (replace(batch, choices=self.choices) for batch in batches)
