@@ -43,7 +43,7 @@ _MAX_LENGTH = 512
 
 def train_adapter(args: argparse.Namespace, out: Path) -> None:
     """Train the adapter that both sides are given, one epoch."""
-    from kerastune.run import train
+    from kerastune.fine_tuning import train
 
     dataset = first_rows("train.tsv", args.adapter_rows)
     train(dataset, out=out, config=run_config(args), epochs=1, learning_rate=1e-3)

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from kerastune.encoding import Encoder
     from kerastune.errors import KerastuneError
     from kerastune.evaluation import Metrics, evaluate
+    from kerastune.fine_tuning import train
     from kerastune.models import resolve_model
     from kerastune.row_preview import preview
-    from kerastune.run import Run, train
+    from kerastune.run import Run
     from kerastune.scoring import Scores
     from kerastune.session import make_encoder
     from kerastune.shared_models import release_models
@@ -71,8 +72,9 @@ _HOME = {
     "read_dataset": "dataset",
     "report_data": "dataset",
     "resolve_model": "models",
-    "train": "run",
+    "train": "fine_tuning",
     "write_config": "config_file",
+    "write_report": "report",
     "write_submission": "submission",
 }
 
@@ -108,6 +110,7 @@ __all__ = [
     "resolve_model",
     "train",
     "write_config",
+    "write_report",
     "write_submission",
 ]
 

@@ -18,6 +18,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from kerastune.atomic import atomic_folder
+from kerastune.environment import sha256_of_files
 from kerastune.errors import AdapterError
 from kerastune.float_tensors import read_float_tensors
 from kerastune.lora import Factors
@@ -99,6 +100,22 @@ def write_adapter(folder: Path, factors: Mapping[str, Factors], card: AdapterCar
     with atomic_folder(folder) as temporary:
         _write_peft(temporary, factors, card.base_id)
         _write_json(temporary / CARD, dataclasses.asdict(card))
+
+
+def write_card(folder: Path, card: AdapterCard) -> None:
+    """Write the folder of a run that trains nothing: what its answers are for, and no adapter.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        _write_json(temporary / CARD, dataclasses.asdict(card))
+
+
+def adapter_hash(folder: Path) -> str:
+    """Hash an adapter's files, those of them that are there."""
+    paths = (folder / name for name in (WEIGHTS, CONFIG, CARD))
+    return sha256_of_files(path for path in paths if path.is_file())
 
 
 def write_peft(folder: Path, factors: Mapping[str, Factors], base_id: str) -> None:

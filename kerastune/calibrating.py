@@ -127,7 +127,7 @@ def calibrate_file(
 
 def _refuse_training_rows(run: Run, dataset: Dataset) -> None:
     """Refuse rows of the table that the run was trained on; parts of it that were held out may be used."""
-    if dataset.sha256 is None or not (run.folder / MANIFEST).is_file():
+    if dataset.sha256 is None or not run.config.train.epochs or not (run.folder / MANIFEST).is_file():
         return
     manifest = json.loads((run.folder / MANIFEST).read_text(encoding="utf-8"))
     trained, rows = manifest["train"]["sha256"], manifest["train"]["rows"]

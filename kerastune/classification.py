@@ -76,7 +76,8 @@ def words_of(classes: Sequence[object], verbalizer: object) -> tuple[str, ...]:
         if missing:
             raise TemplateError(
                 f"verbalizer: no word for class {missing[0]!r}; there are words for "
-                f"{', '.join(map(repr, verbalizer))}"
+                f"{', '.join(map(repr, verbalizer))}; what numbers the classes, as cross_val_predict does, "
+                "needs a list of words in the classes' order"
             )
         return tuple(str(verbalizer[one]) for one in classes)
     if isinstance(verbalizer, str) or not isinstance(verbalizer, Sequence) or len(verbalizer) != len(classes):

@@ -18,7 +18,6 @@ from kerastune.classification import Classification
 from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
 from kerastune.dataset import require_classes
 from kerastune.encoding import Encoded, Encoder, Encodings
-from kerastune.errors import ConfigError
 from kerastune.few_shot import Shots, choose_shots
 from kerastune.lora import Factors
 from kerastune.objective import Objective
@@ -28,8 +27,6 @@ from kerastune.strict import build
 from kerastune.task import Task
 from kerastune.template import Template
 from kerastune.training import HISTORY, fit
-
-_DEFAULT = "default"
 
 
 class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -49,10 +46,10 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         template: A template or its name; None takes the task's.
         verbalizer: With a task, the name of one of its verbalizers. Without, class -> word, or a word for
             each class in sorted order; None says classes by their names.
-        lora: The adapter's options, a `LoraSpec` or a mapping of some of them; `"default"` for the defaults.
-            None trains nothing: the model answers as it is.
-        train: The training's options, a `TrainSpec` or a mapping; None for the defaults.
-        shots: Rows of each class that are shown in front of every text; they are not trained on.
+        lora: The adapter's options, a `LoraSpec` or a mapping of some of them; None for the defaults.
+        train: The training's options, a `TrainSpec` or a mapping of some of them; None for the defaults.
+            With `epochs` 0 nothing is trained and the model answers as it is, with `shots` from what it is
+            shown.
         score_batch_size: Rows of a forward pass when scoring.
         show: Whether to show progress.
 
@@ -80,9 +77,8 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         task: str | Task | None = None,
         template: str | Template | None = None,
         verbalizer: str | Mapping[Any, str] | Sequence[str] | None = None,
-        lora: LoraSpec | Mapping[str, Any] | str | None = _DEFAULT,
+        lora: LoraSpec | Mapping[str, Any] | None = None,
         train: TrainSpec | Mapping[str, Any] | None = None,
-        shots: int = 0,
         score_batch_size: int = 32,
         show: bool = False,
     ) -> None:
@@ -96,12 +92,11 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.verbalizer = verbalizer
         self.lora = lora
         self.train = train
-        self.shots = shots
         self.score_batch_size = score_batch_size
         self.show = show
 
     def fit(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> "LLMClassifier":  # noqa: N803
-        """Train, or where `lora` is None get ready to answer without.
+        """Train, or where `epochs` is 0 get ready to answer without.
 
         Args:
             X: Texts, one a row: a list, an array or a Series; a frame where the task has several fields.
@@ -125,11 +120,10 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         require_classes(rows)
         watched = None if X_val is None else self.classification_.rows(X_val, y_val)
         self.shots_: Shots | None = None
-        if self.shots:
+        if config.train.shots:
             scored = [] if watched is None else [watched]
-            self.shots_ = choose_shots(rows, self.shots, config.train.seed, scored=scored)
-            shown = {shot.row_id for shot in self.shots_.shots}
-            rows = rows.take([place for place, name in enumerate(rows.ids) if name not in shown])
+            self.shots_ = choose_shots(rows, config.train.shots, config.train.seed, scored=scored)
+            rows = self.shots_.others(rows)
         self.calibration_: Fit | None = None
         self.adapter_: dict[str, Factors] = {}
         self.history_: list[dict[str, Any]] = []
@@ -144,7 +138,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 "verbalizer",
                 stacklevel=2,
             )
-        if self.lora is not None:
+        if config.train.epochs:
             self._train(config, encodings, encoder.encode(watched).examples if watched is not None else ())
         return self
 
@@ -223,13 +217,8 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return tags
 
     def _config(self) -> RunConfig:
-        lora = self.lora
-        if lora is None or lora == _DEFAULT:
-            lora = LoraSpec()
-        elif isinstance(lora, str):
-            raise ConfigError(f"lora: expected 'default', a LoraSpec, a mapping or None, received {lora!r}")
+        lora, train = self.lora or {}, self.train or {}
         model = {"model": self.model, "stack": self.stack, "backend": self.backend, "dtype": self.dtype}
-        train = {} if self.train is None else self.train
         return RunConfig(
             model=build(ModelSpec, model, "model"),
             lora=lora if isinstance(lora, LoraSpec) else build(LoraSpec, lora, "lora"),

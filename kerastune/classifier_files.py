@@ -13,7 +13,7 @@ from kerastune.atomic import atomic_folder, write_text
 from kerastune.calibration import Fit, Quality
 from kerastune.classification import Classification
 from kerastune.errors import AdapterError, KerastuneError
-from kerastune.few_shot import Shot, Shots
+from kerastune.few_shot import shots_of
 from kerastune.session import Session
 from kerastune.shared_models import shared_model
 from kerastune.task import SubmissionSchema, Task
@@ -58,7 +58,7 @@ def load_classifier(kind: "type[LLMClassifier]", folder: Path) -> "LLMClassifier
         classifier = kind(**_params(table))
         classifier.classification_ = _classification(table["classification"])
         classifier.classes_ = classifier.classification_.classes
-        classifier.shots_ = _shots(table["shots"])
+        classifier.shots_ = None if table["shots"] is None else shots_of(table["shots"])
         classifier.calibration_ = _fit(table["calibration"])
         classifier.history_, classifier._adapter_id = table["history"], table["adapter_id"]
     except FileNotFoundError as error:
@@ -119,12 +119,6 @@ def _classification(table: Mapping[str, Any]) -> Classification:
         order=np.array(table["order"]),
         numbered=table["numbered"],
     )
-
-
-def _shots(table: Mapping[str, Any] | None) -> Shots | None:
-    if table is None:
-        return None
-    return Shots(tuple(Shot(**shot) for shot in table["shots"]), table["separator"])
 
 
 def _fit(table: Mapping[str, Any] | None) -> Fit | None:

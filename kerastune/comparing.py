@@ -15,7 +15,7 @@ from kerastune.dataset import read_dataset
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError, KerastuneError
 from kerastune.evaluation import measure
-from kerastune.run import train
+from kerastune.fine_tuning import train
 
 _RESULT = "compared.json"
 

@@ -88,7 +88,7 @@ class TrainSpec:
     """How to train.
 
     Args:
-        epochs: Passes over the training rows.
+        epochs: Passes over the training rows; 0 trains nothing, and the model answers as it is.
         batch_size: Rows of a forward pass.
         accumulate: Forward passes of an optimizer step.
         learning_rate: Its peak, after the warm-up.
@@ -97,7 +97,8 @@ class TrainSpec:
         clip_norm: The most that the gradients' global norm may be; 0 leaves them as they are.
         loss_on: `"label"` trains the choice among the labels, by their first tokens; `"completion"` the
             answer and the end token; `"all"` the whole text. None takes the task's.
-        max_length: The most tokens of an example.
+        shots: Rows of each label that are shown in front of every text, and not trained on.
+        max_length: The most tokens of an example, without what is shown.
         patience: Epochs without a better validation loss after which training stops; 0 never stops.
         seed: Decides the initial adapter, the order and the dropout.
     """
@@ -110,17 +111,18 @@ class TrainSpec:
     warmup: float = 0.1
     clip_norm: float = 1.0
     loss_on: LossOn | None = None
+    shots: int = 0
     max_length: int = 256
     patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate", "max_length"):
+        for name in ("batch_size", "accumulate", "max_length"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         _check(
             "learning_rate", self.learning_rate, 0 < self.learning_rate < inf, "a finite number more than 0"
         )
-        for name in ("weight_decay", "clip_norm", "patience", "seed"):
+        for name in ("epochs", "shots", "weight_decay", "clip_norm", "patience", "seed"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) < inf, "a finite number, 0 or more")
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "from 0 up to, not including, 1")
 
@@ -148,8 +150,8 @@ class RunConfig:
 
     Args:
         task: The task's name.
-        template: The template's name; None takes the task's.
-        verbalizer: The verbalizer's name; None takes the task's.
+        template: The template's name, or a prompt with a slot such as `{comment}`; None takes the task's.
+        verbalizer: The verbalizer's name, or words with `/` between them; None takes the task's.
         train_file: Labelled rows to train on.
         validation_file: Labelled rows to watch while training, if any.
         model: The base model.

@@ -1,5 +1,6 @@
 """What is printed: the plan, the results, where the files are. Results go to the output stream."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,13 @@ from kerastune.dataset import DataReport
 from kerastune.ensemble import Ensembled
 from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
+from kerastune.fine_tuning import Plan
 from kerastune.mainjob import Results
 from kerastune.merging import Merged
 from kerastune.parity import Line
-from kerastune.run import Plan, Run
+from kerastune.run import Run
 from kerastune.score_file import Submitted
+from kerastune.verbalizers import Candidate
 
 
 def say(what: Any) -> None:
@@ -31,14 +34,22 @@ def print_report(report: DataReport) -> None:
 def print_plan(plan: Plan) -> None:
     """Print what training is about to do."""
     info, lora, spec = plan.info, plan.config.lora, plan.config.train
+    if spec.epochs:
+        trains = (
+            f"adapter   LoRA rank {lora.rank} on {', '.join(lora.targets)}, {lora.layout} layout: "
+            f"{info.trainable:,} trainable parameters ({info.trainable / info.parameters:.2%})\n"
+            f"training  {plan.rows} rows x {spec.epochs} epoch(s), {plan.steps} steps of "
+            f"{spec.batch_size} x {spec.accumulate} rows of {' or '.join(map(str, plan.lengths))} tokens, "
+            f"loss on the {plan.loss_on}\n"
+        )
+    else:
+        trains = "training  none: the model answers as it is\n"
+    shown = f", {spec.shots} rows of each label shown first" if spec.shots else ""
     say(
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
         f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}\n"
-        f"adapter   LoRA rank {lora.rank} on {', '.join(lora.targets)}, {lora.layout} layout: "
-        f"{info.trainable:,} trainable parameters ({info.trainable / info.parameters:.2%})\n"
-        f"training  {plan.rows} rows x {spec.epochs} epoch(s), {plan.steps} steps of "
-        f"{spec.batch_size} x {spec.accumulate} rows of {' or '.join(map(str, plan.lengths))} tokens\n"
-        f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}"
+        f"{trains}"
+        f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}{shown}"
         + (f"\ntruncated {plan.truncated} rows to {spec.max_length} tokens" if plan.truncated else "")
         + ("\ngoing on from the checkpoint that is there" if plan.resumed else "")
     )
@@ -143,6 +154,25 @@ def print_ensemble(ensembled: Ensembled) -> None:
         say(f"{name}: accuracy {_accuracy(metrics)}")
     say(f"{ensembled.submission}: {ensembled.rows} rows, written, read back and compared")
     say(f"{ensembled.scores}: the averaged log-probabilities")
+
+
+def print_candidates(candidates: Sequence[Candidate], rows: int) -> None:
+    """Print the ways to ask that did best, and how to use the first."""
+    from rich.table import Table
+
+    table = Table(title=f"untrained, {rows} rows")
+    for column in ("prompt", "labels", "accuracy (95 % interval)", "balanced", "AUC"):
+        table.add_column(column, justify="left" if column in ("prompt", "labels") else "right")
+    for one in candidates:
+        auc = "-" if one.metrics.roc_auc is None else f"{one.metrics.roc_auc:.3f}"
+        prompt = one.template.prompt.replace("\n", "\\n")
+        table.add_row(
+            prompt, "/".join(one.words), _accuracy(one.metrics), f"{one.balanced.accuracy:.3f}", auc
+        )
+    say(table)
+    best = candidates[0]
+    prompt = best.template.prompt.replace("\n", "\\n")
+    say(f"--template {shlex.quote(prompt)} --verbalizer {'/'.join(best.words)}")
 
 
 def _accuracies(evaluated: Mapping[str, Evaluated]) -> Any:

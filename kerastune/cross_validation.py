@@ -15,7 +15,7 @@ from kerastune.baselines import baseline_probabilities
 from kerastune.dataset import Dataset
 from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics, evaluate, measure
-from kerastune.run import train_in_session
+from kerastune.fine_tuning import train_in_session
 from kerastune.scoring import Scores
 from kerastune.session import Session
 

@@ -1,14 +1,18 @@
 """Few-shot: labelled rows in front of every prompt, so that the model sees what is asked of it."""
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from kerastune.atomic import write_text
 from kerastune.dataset import Dataset
 from kerastune.dataset.splits import read_labels
-from kerastune.errors import ConfigError, DataError
+from kerastune.errors import AdapterError, ConfigError, DataError
 from kerastune.task import Task
 from kerastune.template import Template
 
@@ -57,6 +61,11 @@ class Shots:
             template.render(task.values(template, shot.fields), words[shot.label]) for shot in self.shots
         )
         return "".join(prompt + completion + self.separator for prompt, completion in rendered)
+
+    def others(self, dataset: Dataset) -> Dataset:
+        """Return the rows that are not shown: a row whose answer stands in its prompt teaches nothing."""
+        rows = enumerate(dataset.rows())
+        return dataset.take([place for place, fields in rows if not self.shows(fields)])
 
     def shows(self, fields: Mapping[str, str]) -> bool:
         """Whether a row of these fields is among those shown, whatever its spaces and its label."""
@@ -119,3 +128,29 @@ def choose_shots(dataset: Dataset, k: int, seed: int = 0, *, scored: Iterable[Da
 def _said(fields: Mapping[str, str]) -> tuple[str, ...]:
     """A row's texts, for telling whether two rows say the same."""
     return tuple(" ".join(text.split()) for text in fields.values())
+
+
+def write_shots(path: Path, shots: Shots) -> None:
+    """Write the rows that are shown as JSON.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    write_text(path, json.dumps(asdict(shots), ensure_ascii=False, indent=2, default=dict) + "\n")
+
+
+def read_shots(path: Path) -> Shots:
+    """Read what `write_shots` wrote.
+
+    Raises:
+        AdapterError: The file is missing or damaged.
+    """
+    try:
+        return shots_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{path}: cannot be read: {error}; make the run anew") from error
+
+
+def shots_of(table: Mapping[str, Any]) -> Shots:
+    """Make the value of what `dataclasses.asdict` made of it."""
+    return Shots(tuple(Shot(**shot) for shot in table["shots"]), table["separator"])

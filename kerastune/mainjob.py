@@ -11,7 +11,8 @@ from kerastune.encoding import Encoder
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.evaluating import Evaluated, EvaluatedTable, assess, write_evaluation
-from kerastune.run import Plan, Run, train_in_session
+from kerastune.fine_tuning import Plan, train_in_session
+from kerastune.run import Run
 from kerastune.score_file import SCORES
 from kerastune.scoring import Scores
 from kerastune.session import open_session

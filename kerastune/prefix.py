@@ -6,7 +6,9 @@ row. What a stack computes of it once need not be computed for every row.
 
 from collections.abc import Sequence
 
+# Batches are padded to multiples of 8 tokens, so that fewer may save nothing.
 _SHORTEST = 8
+# What Gemma 3 270M computes on two CPU cores in the seconds that JAX takes to compile one program more.
 _SAVED = 4096
 
 
@@ -30,9 +32,9 @@ def shared_prefix(prompts: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 def pays(length: int, rows: int) -> bool:
     """Whether it is faster to compute a shared beginning once than with every row.
 
-    Measured on two CPU cores, layers of Gemma 3 270M's width, 32 rows of 12 to 32 tokens of their own: a
-    batch took as long with a shared beginning of any length as without one. What is to be saved is then the
-    beginning's tokens, and what is to be paid one pass over it alone, and on JAX a program that is compiled.
+    With six layers of Gemma 3 270M's width and 32 rows of 12 to 32 tokens of their own, a batch took as long
+    behind a beginning of 128 tokens as behind one of 4. With the beginning in every row it took 1.2 times as
+    long at 4 and 8 tokens, twice at 32, and 5 (torch in bfloat16) to 7 times (JAX in float32) at 128.
 
     Args:
         length: The beginning's tokens.

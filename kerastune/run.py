@@ -5,31 +5,26 @@
 """
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerastune.adapter import CARD, CONFIG, WEIGHTS, read_adapter, write_adapter
-from kerastune.atomic import write_text
-from kerastune.batching import bucket_lengths
+from kerastune.adapter import CARD, adapter_hash, read_adapter, read_card
 from kerastune.calibration import CALIBRATION, Calibration
 from kerastune.config import RunConfig
-from kerastune.config_file import read_config, write_config
-from kerastune.dataset import Dataset, require_classes
-from kerastune.environment import peak_memory_gb, sha256_of_files, versions
+from kerastune.config_file import read_config
+from kerastune.dataset import Dataset
+from kerastune.environment import sha256_of_files, versions
 from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics, measure
-from kerastune.objective import Objective
-from kerastune.schedule import total_steps
+from kerastune.few_shot import read_shots
 from kerastune.scoring import Scores
 from kerastune.session import Session, open_session
-from kerastune.stack import StackInfo
 from kerastune.submission import Format, write_submission
-from kerastune.training import CHECKPOINT, HISTORY, Trained, fit
+from kerastune.training import Trained
 
-ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
+ADAPTER, CONFIG_TOML, MANIFEST, SHOTS = "adapter", "config.toml", "manifest.json", "shots.json"
 
 
 @dataclass
@@ -80,11 +75,17 @@ class Run:
             AdapterError: The adapter is damaged, or is for another base, template or label set.
         """
         if self._session is None:
-            factors, card = read_adapter(self.folder / ADAPTER)
+            trained = self.config.train.epochs > 0
+            factors, card = (
+                read_adapter(self.folder / ADAPTER) if trained else ({}, read_card(self.folder / ADAPTER))
+            )
             session = open_session(self.config)
+            if self.config.train.shots:
+                session.show(read_shots(self.folder / SHOTS))
             # Before the model is loaded: what does not fit should not cost that.
             card.require_same(session.card, self.folder / ADAPTER)
-            session.stack.load_adapter(factors)
+            if trained:
+                session.stack.load_adapter(factors)
             self._session = session
         return self._session
 
@@ -138,10 +139,12 @@ class Run:
             "model": card["model"],
             "base_id": card["base_id"],
             "base_fingerprint": card["base_fingerprint"],
-            "adapter_sha256": sha256_of_files(adapter / name for name in (WEIGHTS, CONFIG, CARD)),
+            "adapter_sha256": adapter_hash(adapter),
             "config_sha256": sha256_of_files([self.folder / CONFIG_TOML]),
             "versions": versions(),
         }
+        if (self.folder / SHOTS).is_file():
+            said["shots_sha256"] = sha256_of_files([self.folder / SHOTS])
         if (adapter / CALIBRATION).is_file():
             said["calibration_sha256"] = sha256_of_files([adapter / CALIBRATION])
         if scores is not None and scores.invalid_rate is not None:
@@ -149,143 +152,3 @@ class Run:
         if scores is not None and scores.decision_offsets is not None:
             said["calibration_sha256"] = sha256_of_files([adapter / CALIBRATION])
         return said
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What training is about to do.
-
-    Args:
-        config: The options.
-        info: What runs, with the adapter on.
-        rows: Training rows.
-        steps: Optimizer steps of all epochs.
-        lengths: The padded lengths in tokens, in each of which a program is compiled.
-        truncated: Rows that lost characters to `max_length`.
-        template: The template's name.
-        words: The words that say the labels.
-        resumed: Whether a checkpoint is there to go on from.
-    """
-
-    config: RunConfig
-    info: StackInfo
-    rows: int
-    steps: int
-    lengths: tuple[int, ...]
-    truncated: int
-    template: str
-    words: tuple[str, ...]
-    resumed: bool
-
-
-def train(
-    dataset: Dataset,
-    *,
-    out: str | Path,
-    validation: Dataset | None = None,
-    config: RunConfig | None = None,
-    show: bool = True,
-    on_plan: Callable[[Plan], None] | None = None,
-    **options: Any,
-) -> Run:
-    """Fine-tune a base model on labelled rows and write a run's folder.
-
-    Started again on the folder of a run that was killed, with the same rows and options, it goes on from
-    the last checkpoint.
-
-    Args:
-        dataset: Labelled training rows.
-        out: The run's folder.
-        validation: Labelled rows to watch; the best epoch's adapter is kept.
-        config: The options; the defaults when None.
-        show: Whether to show progress.
-        on_plan: Called with the plan before training begins.
-        **options: Options by name that replace those of `config`, such as `rank=4`, `epochs=2`,
-            `model="gemma3-270m"`, `backend="torch"`.
-
-    Returns:
-        The run, ready to score.
-
-    Raises:
-        ConfigError: An option is unknown, or `out` holds something else than an unfinished run.
-        DataError: The labels are of one class only.
-        ModelError: The model cannot be loaded or trained.
-    """
-    config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
-    return train_in_session(
-        open_session(config), dataset, Path(out), validation=validation, show=show, on_plan=on_plan
-    )
-
-
-def train_in_session(
-    session: Session,
-    dataset: Dataset,
-    folder: Path,
-    *,
-    validation: Dataset | None = None,
-    show: bool = True,
-    on_plan: Callable[[Plan], None] | None = None,
-) -> Run:
-    """Train as `train` does, with a session that is already open."""
-    require_classes(dataset)
-    _require_room(folder)
-    config, encoder = session.config, session.encoder
-    encodings = encoder.encode(dataset)
-    examples = encodings.examples
-    watched = encoder.encode(validation).examples if validation is not None else ()
-    session.stack.add_lora(config.lora, config.train.seed)
-    info, resumed = session.stack.info, (folder / CHECKPOINT).exists()
-    if on_plan is not None:
-        on_plan(
-            Plan(
-                config=config,
-                info=info,
-                rows=len(dataset),
-                steps=total_steps(len(dataset), config.train),
-                lengths=bucket_lengths([len(example) for example in examples]),
-                truncated=encodings.truncated,
-                template=encoder.template.name,
-                words=encoder.task.words(config.verbalizer),
-                resumed=resumed,
-            )
-        )
-    if not resumed:  # else fit decides first whether the checkpoint is of these options
-        write_config(config, folder / CONFIG_TOML)
-    trained = fit(
-        session.stack,
-        examples,
-        config.train,
-        objective=Objective.of(config.train.loss_on, encoder.task.loss_on, encodings.label_ids),
-        pad_id=encoder.tokenizer.pad_id,
-        folder=folder,
-        validation=watched,
-        identity=repr((session.files.fingerprint, info.stack, info.backend, info.dtype, config.lora)),
-        show=show,
-    )
-    write_config(config, folder / CONFIG_TOML)
-    write_adapter(folder / ADAPTER, session.stack.get_adapter(), session.card)
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
-    run = Run(folder, config, trained, session)
-    manifest = {
-        **run.provenance(),
-        "train": {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)},
-        "stack": asdict(info),
-        "training": asdict(trained),
-        "peak_memory_gb": round(peak_memory_gb(), 2),
-    }
-    write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
-    return run
-
-
-def _require_room(folder: Path) -> None:
-    """Refuse a folder whose files are not those of an unfinished run: a new run would write over them."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file; choose a new folder with --out")
-    if (folder / ADAPTER).exists():
-        raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
-    ours = {CONFIG_TOML, HISTORY, CHECKPOINT}
-    for found in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if found.name not in ours and not found.name.startswith("."):
-            raise ConfigError(
-                f"{folder}: holds {found.name}, which is of no run; choose a new folder with --out"
-            )

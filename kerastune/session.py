@@ -1,12 +1,13 @@
 """A base model, loaded when it is needed, and the encoder and the card that go with it."""
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kerastune.adapter import AdapterCard
 from kerastune.config import RunConfig
 from kerastune.dataset import Dataset
 from kerastune.encoding import Encoder
+from kerastune.few_shot import Shots
 from kerastune.models import ModelFiles, resolve_model
 from kerastune.scoring import Scores, join_scores, score_chunks
 from kerastune.stack import Stack, load_stack
@@ -41,6 +42,10 @@ class Session:
         if self._stack is None:
             self._stack = load_stack(self.config.model, self.files)
         return self._stack
+
+    def show(self, shots: Shots | None) -> None:
+        """Show rows in front of every text from now on, or none."""
+        self.encoder = replace(self.encoder, shots=shots)
 
     @property
     def card(self) -> AdapterCard:

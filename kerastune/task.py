@@ -137,12 +137,16 @@ class Task:
         """The words that say the labels, in the order of `labels`.
 
         Args:
-            verbalizer: A name out of `verbalizers`; the task's own default when None.
+            verbalizer: A name out of `verbalizers`, or the words themselves with `/` between them; the
+                task's own default when None.
 
         Raises:
             TemplateError: There is no verbalizer of that name.
         """
         name = self.verbalizer if verbalizer is None else verbalizer
+        literal = tuple(name.split("/"))
+        if name not in self.verbalizers and len(literal) == len(self.labels) == len(set(literal) - {""}):
+            return literal
         if name not in self.verbalizers:
             raise TemplateError(
                 f"task {self.name!r} has no verbalizer {name!r}; there are: {', '.join(self.verbalizers)}"

@@ -139,14 +139,30 @@ TEMPLATES: Mapping[str, Template] = {
 }
 
 
+def literal_template(prompt: str) -> Template:
+    r"""Make a template of a prompt's text; `\n` in it stands for a line break, as a shell passes one.
+
+    The answer follows after a space, unless the prompt ends in white space of its own.
+
+    Example:
+        >>> literal_template(r"{comment}\nIn a word:").render({"comment": "Good!"}, "great")
+        Rendered(prompt='Good!\nIn a word:', completion=' great')
+    """
+    prompt = prompt.replace("\\n", "\n")
+    space = "" if prompt[-1:].isspace() else " "
+    return Template(name="literal", prompt=prompt, completion=f"{space}{{label}}")
+
+
 def get_template(template: str | Template) -> Template:
-    """Look a template up by name; a `Template` comes back as it is.
+    """Look a template up by name; a `Template` comes back as it is, and a prompt's text as a template.
 
     Raises:
         TemplateError: There is no template of that name; the message lists those there are.
     """
     if isinstance(template, Template):
         return template
+    if "{" in template:
+        return literal_template(template)
     if template not in TEMPLATES:
         raise TemplateError(f"unknown template {template!r}; there are: {', '.join(TEMPLATES)}")
     return TEMPLATES[template]

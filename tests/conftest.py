@@ -14,8 +14,9 @@ from tokenizers import Tokenizer as Trained
 from kerastune.batching import make_batch
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.encoding import Encoder, Encodings
+from kerastune.fine_tuning import train
 from kerastune.models import ModelFiles, resolve_model
-from kerastune.run import Run, train
+from kerastune.run import Run
 from kerastune.task import get_task
 from kerastune.template import get_template
 from kerastune.tokenizer import Tokenizer, load_tokenizer

@@ -17,7 +17,7 @@ from tests.test_imports import HEAVY
 
 COMMANDS = [
     ["run"], ["train"], ["score"], ["ensemble"], ["evaluate"], ["calibrate"], ["preview"], ["convert"],
-    ["merge"], ["data", "report"], ["data", "pull", "tarr"],
+    ["merge"], ["report"], ["verbalizers"], ["data", "report"], ["data", "pull", "tarr"],
 ]  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_as_a_module():
         [sys.executable, "-m", "kerastune", "score"], capture_output=True, text=True, check=False
     )
     assert answer.returncode == 2
-    assert answer.stderr.startswith("kerastune: Missing argument 'RUN'")
+    assert answer.stderr.startswith("kerastune: Missing option '--input'")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_run_that_goes_on_says_so(kerastune, tiny_run, reviews_file, monkeypat
     words = ["train", "--train", reviews_file, "--model", tiny_run.config.model.model, "--out", "run",
              "--epochs", 1, "--batch-size", 5, "--max-length", 96]  # fmt: skip
     with monkeypatch.context() as patched:
-        patched.setattr("kerastune.run.write_adapter", killed)
+        patched.setattr("kerastune.fine_tuning.write_adapter", killed)
         assert kerastune(*words)[0] == 130
     status, _, err = kerastune("score", "run", "--input", reviews_file)
     assert status == 2

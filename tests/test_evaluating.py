@@ -17,6 +17,7 @@ from kerastune.errors import DataError
 from kerastune.evaluated_scores import read_evaluated, save_evaluated, stored_scores
 from kerastune.evaluating import assess, evaluate_file
 from kerastune.evaluation import mcnemar
+from kerastune.mainjob import run_main_job
 from kerastune.scoring import Scores
 from tests.conftest import COMMENTS, LABELS
 
@@ -135,6 +136,21 @@ def test_kept_scores_are_those_of_the_same_rows_and_the_same_run(run, reviews_fi
     assert stored_scores(loaded, rows) is None
     (run / "metrics.json").write_text("[]")
     assert stored_scores(loaded, rows) is None
+
+
+def test_the_main_job_evaluates_every_table(reviews, tiny_run, tmp_path):
+    tests = {"test": reviews.take(range(6)), "challenge": reviews.take([2, 5])}
+    results = run_main_job(
+        tiny_run.config, reviews, tests, tests["test"], tmp_path / "main",
+        on_report=lambda _: None, on_plan=lambda _: None,
+    )  # fmt: skip
+    found = json.loads((tmp_path / "main" / "metrics.json").read_text())
+    assert list(found) == list(results.evaluated) == ["test", "challenge"]
+    for name, rows in tests.items():
+        assert found[name]["model"]["accuracy"] == results.evaluated[name].model.accuracy
+        assert found[name]["leakage"]["exact"] == len(rows)
+        kept = read_evaluated(tmp_path / "main" / found[name]["table"]["scores"], rows.task)
+        assert kept.scores.ids == rows.ids
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_a_run_killed_after_a_checkpoint_goes_on_to_the_same_adapter(
         return fit(stack, *args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr("kerastune.run.fit", killed_in_the_second_epoch)
+        patched.setattr("kerastune.fine_tuning.fit", killed_in_the_second_epoch)
         with pytest.raises(KeyboardInterrupt):
             train_tiny(tmp_path / "run")
     with pytest.raises(ConfigError, match="training has not ended; start it again as before"):

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.adapter import WEIGHTS, read_card
+from kerastune.adapter import adapter_hash, read_card
 from kerastune.atomic import write_text
 from kerastune.calibration.quality import Quality
 from kerastune.calibration.scaling import rescale
-from kerastune.environment import sha256_of_files
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.strict import build
 
@@ -130,7 +129,7 @@ class Calibration:
             OutputError: The file cannot be written.
         """
         self._require_card(folder, folder / CALIBRATION)
-        table = dataclasses.asdict(self) | {_ADAPTER_HASH: sha256_of_files([folder / WEIGHTS])}
+        table = dataclasses.asdict(self) | {_ADAPTER_HASH: adapter_hash(folder)}
         text = json.dumps(table, ensure_ascii=False, indent=2, allow_nan=False)
         write_text(folder / CALIBRATION, text + "\n")
         return folder / CALIBRATION
@@ -156,7 +155,7 @@ class Calibration:
         except TypeError as error:  # a field that is not there
             raise AdapterError(f"{path}: lacks a key: {error}; {_WAY_OUT}") from error
         calibration._require_card(folder, path)
-        found = sha256_of_files([folder / WEIGHTS])
+        found = adapter_hash(folder)
         if adapter != found:
             raise AdapterError(
                 f"{path}: {_ADAPTER_HASH}: the calibration is of another adapter than the one beside it "
@@ -166,8 +165,6 @@ class Calibration:
 
     def _require_card(self, folder: Path, path: Path) -> None:
         card = read_card(folder)
-        if not (folder / WEIGHTS).is_file():
-            raise AdapterError(f"{folder}: no {WEIGHTS}; copy the adapter again")
         for key in ("labels", "label_words"):
             mine, its = getattr(self, key), getattr(card, key)
             if mine != its:

@@ -15,6 +15,7 @@ from kerastune.cli import (
     proof_commands,
     report_command,
     score_command,
+    verbalizers_command,
 )
 from kerastune.errors import KerastuneError
 
@@ -33,6 +34,7 @@ app.command("ensemble")(score_command.ensemble)
 app.command("evaluate")(evaluate_command.evaluate)
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("report")(report_command.report)
+app.command("verbalizers")(verbalizers_command.verbalizers)
 app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)

@@ -25,8 +25,13 @@ Sample = Annotated[
 @with_options("Model", "Scoring")
 def score(
     options: Mapping[str, Any],
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     input: Input,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="The folder of a run.", show_default="the base model, with no training"
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The submission, .tsv, .txt or .csv.", show_default="tarr_my_submit_DATE_TIME.txt"),
@@ -38,17 +43,21 @@ def score(
         typer.Option("--restart", help="Score every row anew; what an unfinished scoring has is dropped."),
     ] = False,
 ) -> None:
-    """Score a table with a run and write a submission: the same rows in the same order, with labels.
+    """Score a table and write a submission: the same rows in the same order, with labels.
+
+    Without a run, the base model answers as it is: --model and --config say which, and how it is asked.
 
     Killed and started again with the same command, it goes on where it was.
 
     Example: kerastune score runs/mine --input data/reviews/test.tsv --out submission.tsv
     """
+    from kerastune.config import RunConfig
     from kerastune.console import print_submission, say
+    from kerastune.fine_tuning import untrained_run
     from kerastune.score_file import score_file
 
     submitted = score_file(
-        folder,
+        untrained_run(RunConfig().with_options(options)) if folder is None else folder,
         input,
         out,
         options,

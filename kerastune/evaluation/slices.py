@@ -143,5 +143,5 @@ def _thirds(numbers: NDArray[Any], unit: str) -> Iterator[tuple[str, Mask]]:
     """Cut rows into thirds by a number, equal numbers together, so that thirds may differ in size."""
     low, high = np.quantile(numbers, [1 / 3, 2 / 3], method="higher")
     yield f"to {low:g}{unit}", numbers <= low
-    yield f"{low:g} to {high:g}{unit}", (numbers > low) & (numbers <= high)
+    yield f"over {low:g} to {high:g}{unit}", (numbers > low) & (numbers <= high)
     yield f"over {high:g}{unit}", numbers > high

@@ -57,7 +57,7 @@ def draw_intervals(contestants: Sequence[Contestant], typeface: Typeface | None)
     ]
     canvas = Canvas("intervals", typeface)
     height = 0.75 + 0.3 * len(contestants)
-    with canvas.axes(11.0, height, columns=len(shown), between=0.06, sharey=True) as (figure, panels):
+    with canvas.axes(11.0, height, columns=len(shown), between=0.14, sharey=True) as (figure, panels):
         for axes, metric in zip(panels, shown, strict=True):
             bare(axes, grid="x")
             axes.set_title(METRIC_NAMES[metric] + (" (lower is better)" if metric == "log_loss" else ""))

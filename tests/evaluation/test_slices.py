@@ -64,7 +64,7 @@ def test_every_cut_holds_every_row_once():
     for part in slices:
         assert part.interval == wilson_interval(round(part.rows * part.accuracy), part.rows)
     lengths = [(part.value, part.rows) for part in slices if part.slice == "length"]
-    assert lengths == [("to 7 characters", 3), ("7 to 16 characters", 2), ("over 16 characters", 1)]
+    assert lengths == [("to 7 characters", 3), ("over 7 to 16 characters", 2), ("over 16 characters", 1)]
 
 
 def test_texts_of_one_length_are_one_slice():
@@ -87,7 +87,7 @@ def test_many_numbers_are_cut_into_thirds():
     slices = [part for part in find_slices(data, np.arange(60) < 20, ["price"]) if part.slice == "price"]
     assert [(part.value, part.rows, part.accuracy) for part in slices] == [
         ("to 20", 21, pytest.approx(20 / 21)),
-        ("20 to 40", 20, 0.0),
+        ("over 20 to 40", 20, 0.0),
         ("over 40", 19, 0.0),
     ]
 

@@ -12,6 +12,8 @@ SCRIPT = """
 import sys
 import numpy as np
 import kerastune as kt
+import kerastune.scoring
+from kerastune.objective import Objective
 from kerastune.session import open_session
 from kerastune.stack import GenerationSpec
 from kerastune.training import validation_loss
@@ -23,11 +25,15 @@ rows = kt.read_dataset(table)
 session = open_session(kt.RunConfig().with_options(options))
 encodings = session.encoder.encode(rows)
 before = session.score(rows, show=False).log_probabilities
+kerastune.scoring.pays = lambda length, rows: length > 0
+reused = session.score(rows, show=False).log_probabilities
 ids = session.stack.generate([example.prompt_ids for example in encodings.examples[:2]],
                              GenerationSpec(max_new_tokens=4, stop_ids=(1,), pad_id=0))
 run = kt.train(rows, out=folder, show=False, **options)
-losses = [validation_loss(stack, encodings.examples, 5, 0) for stack in (session.stack, run.session.stack)]
-np.savez(folder + "/found.npz", before=before, ids=np.array(sum(ids, [])), losses=losses)
+objective = Objective("label", tuple(ids[0] for ids in encodings.label_ids))
+losses = [validation_loss(stack, encodings.examples, objective, 5, 0)
+          for stack in (session.stack, run.session.stack)]
+np.savez(folder + "/found.npz", before=before, reused=reused, ids=np.array(sum(ids, [])), losses=losses)
 """
 BACKENDS = ("jax", "tensorflow", "torch")
 
@@ -54,6 +60,11 @@ def found(tiny_model, reviews_file, tmp_path_factory):
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 def test_scores_before_training_are_those_of_jax(found, backend):
     np.testing.assert_allclose(found[backend]["before"], found["jax"]["before"], atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_shared_prefix_gives_the_same_scores(found, backend):
+    np.testing.assert_allclose(found[backend]["reused"], found[backend]["before"], atol=1e-5)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -18,8 +18,6 @@ from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.scoring import Scores
 from kerastune.training import HISTORY
 
-pytest.importorskip("matplotlib", reason="the extra `report` is not installed")
-
 TRICKY = """<script>alert("x")</script> & 'single' </td> {{ rows }} 맛은 "최고"라더니"""
 TEXTS = [
     "국물이 진하고 양이 많아요", "직원이 불친절하고 늦게 나와요", "가격도 착하고 맛도 최고 ㅋㅋㅋ",

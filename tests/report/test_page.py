@@ -1,17 +1,25 @@
 """The page says what the data say, and nothing in the data becomes a part of it."""
 
 import base64
+import dataclasses
 import io
 import re
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from fontTools.ttLib import TTFont
 
 from kerastune.calibration import brier_score, expected_calibration_error
-from kerastune.report import fonts
+from kerastune.dataset import read_dataset
+from kerastune.evaluating import assess
+from kerastune.evaluation import INVALID
+from kerastune.report import ReportContent, fonts
+from kerastune.report.history import History
 from kerastune.report.page import render
+from kerastune.scoring import Scores
+from kerastune.task import Task
 from tests.report.conftest import TEXTS, TRICKY
 from tests.report.reading import Page
 
@@ -100,6 +108,32 @@ def test_two_runs_stand_side_by_side_with_mcnemar(pair, two):
     seed = next(row for row in tables["facts"] if row[0] == "Seed")
     assert seed[1:] == ["0", "3"]
     assert 'class="differs">3</td>' in pair
+
+
+def test_three_labels_read_out_of_generated_text(one):
+    labels = ("나쁨", "보통", "좋음")
+    task = Task(
+        name="three", slots={"comment": "comment"}, label_column="label", labels=labels,
+        verbalizers={"plain": labels}, verbalizer="plain", template="restaurant-cloze",
+    )  # fmt: skip
+    frame = pd.DataFrame({"id": range(6), "comment": TEXTS[:6], "label": labels * 2})
+    rows = read_dataset(frame, task)
+    log_probabilities = np.log(np.full((6, 3), 0.1) + 0.7 * np.eye(3)[rows.labels])
+    generated = np.array([0, 1, 2, 0, INVALID, 1])
+    scores = Scores(rows.ids, labels, log_probabilities, generated)
+    run = dataclasses.replace(
+        one.runs[0], card={}, history=History((), ()), evaluated=assess(scores, rows, None),
+        probabilities=scores.probabilities, predicted=generated,
+    )  # fmt: skip
+    page = render(ReportContent(rows=rows, runs=(run,), data=None))
+    read = Page(page)
+    assert read.tables["metrics"][0] == ["", "Accuracy", "Macro F1", "MCC"]
+    assert [row[1:4] for row in read.tables["errors-table"][1:]] == [
+        ["no label", "보통", TEXTS[4]],
+        ["보통", "좋음", TEXTS[5]],
+    ]
+    assert "16.7% of the generated answers were no label" in page
+    assert any("true 좋음 predicted 보통: 1" in label for label in read.labels)
 
 
 def test_a_review_is_text_and_never_markup(page, one):

@@ -1,0 +1,221 @@
+"""Fine-tuning: labelled rows and options in, a run's folder out."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kerastune.adapter import write_adapter, write_card
+from kerastune.atomic import write_text
+from kerastune.batching import bucket_lengths
+from kerastune.config import LossOn, RunConfig, ScoreSpec
+from kerastune.config_file import write_config
+from kerastune.dataset import Dataset, require_classes
+from kerastune.encoding import Encodings
+from kerastune.environment import peak_memory_gb
+from kerastune.errors import ConfigError
+from kerastune.few_shot import choose_shots, write_shots
+from kerastune.objective import Objective
+from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, SHOTS, Run
+from kerastune.schedule import total_steps
+from kerastune.session import Session, open_session
+from kerastune.stack import StackInfo
+from kerastune.training import CHECKPOINT, HISTORY, fit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What training is about to do.
+
+    Args:
+        config: The options.
+        info: What runs, with the adapter on.
+        loss_on: What the loss is on; see `kerastune.objective`.
+        rows: Training rows.
+        steps: Optimizer steps of all epochs.
+        lengths: The padded lengths in tokens, in each of which a program is compiled.
+        truncated: Rows that lost characters to `max_length`.
+        template: The template's name.
+        words: The words that say the labels.
+        resumed: Whether a checkpoint is there to go on from.
+    """
+
+    config: RunConfig
+    info: StackInfo
+    loss_on: LossOn
+    rows: int
+    steps: int
+    lengths: tuple[int, ...]
+    truncated: int
+    template: str
+    words: tuple[str, ...]
+    resumed: bool
+
+
+def train(
+    dataset: Dataset,
+    *,
+    out: str | Path,
+    validation: Dataset | None = None,
+    config: RunConfig | None = None,
+    show: bool = True,
+    on_plan: Callable[[Plan], None] | None = None,
+    **options: Any,
+) -> Run:
+    """Fine-tune a base model on labelled rows and write a run's folder.
+
+    Started again on the folder of a run that was killed, with the same rows and options, it goes on from
+    the last checkpoint.
+
+    Args:
+        dataset: Labelled training rows.
+        out: The run's folder.
+        validation: Labelled rows to watch; the best epoch's adapter is kept.
+        config: The options; the defaults when None.
+        show: Whether to show progress.
+        on_plan: Called with the plan before training begins.
+        **options: Options by name that replace those of `config`, such as `rank=4`, `epochs=2`,
+            `model="gemma3-270m"`, `backend="torch"`.
+
+    Returns:
+        The run, ready to score.
+
+    Raises:
+        ConfigError: An option is unknown, or `out` holds something else than an unfinished run.
+        DataError: The labels are of one class only.
+        ModelError: The model cannot be loaded or trained.
+    """
+    config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
+    return train_in_session(
+        open_session(config), dataset, Path(out), validation=validation, show=show, on_plan=on_plan
+    )
+
+
+def train_in_session(
+    session: Session,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    validation: Dataset | None = None,
+    show: bool = True,
+    on_plan: Callable[[Plan], None] | None = None,
+) -> Run:
+    """Train as `train` does, with a session that is already open."""
+    require_classes(dataset)
+    _require_room(folder)
+    config, stack = session.config, session.stack
+    source = {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)}
+    shots = None
+    if config.train.shots:
+        scored = [] if validation is None else [validation]
+        shots = choose_shots(dataset, config.train.shots, config.train.seed, scored=scored)
+        dataset = shots.others(dataset)
+    session.show(shots)
+    encodings = session.encoder.encode(dataset)
+    if config.train.epochs:
+        stack.add_lora(config.lora, config.train.seed)
+    else:
+        stack.remove_adapter()
+    resumed = (folder / CHECKPOINT).exists()
+    if on_plan is not None:
+        on_plan(_plan(session, encodings, resumed))
+    if not resumed:  # else fit decides first whether the checkpoint is of these options
+        write_config(config, folder / CONFIG_TOML)
+    trained = None
+    if config.train.epochs:
+        trained = fit(
+            stack,
+            encodings.examples,
+            config.train,
+            objective=_objective(session, encodings),
+            pad_id=session.encoder.tokenizer.pad_id,
+            folder=folder,
+            validation=session.encoder.encode(validation).examples if validation is not None else (),
+            identity=_identity(session),
+            show=show,
+        )
+    write_config(config, folder / CONFIG_TOML)
+    if shots is not None:
+        write_shots(folder / SHOTS, shots)
+    if trained is None:
+        write_card(folder / ADAPTER, session.card)
+    else:
+        write_adapter(folder / ADAPTER, stack.get_adapter(), session.card)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    run = Run(folder, config, trained, session)
+    manifest = {
+        **run.provenance(),
+        "train": source,
+        "stack": asdict(stack.info),
+        "training": None if trained is None else asdict(trained),
+        "peak_memory_gb": round(peak_memory_gb(), 2),
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    return run
+
+
+def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
+    """Write the folder of a run that trains nothing, for a base model that answers as it is.
+
+    Args:
+        config: The options; `epochs` is taken as 0 and `shots`, for which there are no rows, too.
+        folder: The run's folder; None names it by the options, so that the same ones find it again.
+
+    Returns:
+        The folder.
+    """
+    config = config.with_options({"epochs": 0, "shots": 0})
+    if folder is None:
+        digest = hashlib.sha256(repr(replace(config, score=ScoreSpec())).encode()).hexdigest()
+        folder = Path("runs") / f"untrained_{digest[:8]}"
+        if (folder / ADAPTER).is_dir():
+            return folder
+    _require_room(folder)
+    session = open_session(config)
+    write_config(config, folder / CONFIG_TOML)
+    write_card(folder / ADAPTER, session.card)
+    return folder
+
+
+def _objective(session: Session, encodings: Encodings) -> Objective:
+    asked = session.config.train.loss_on
+    return Objective.of(asked, session.encoder.task.loss_on, encodings.label_ids)
+
+
+def _identity(session: Session) -> str:
+    """What else than rows and options a checkpoint must be of."""
+    info = session.stack.info
+    return repr((session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora))
+
+
+def _plan(session: Session, encodings: Encodings, resumed: bool) -> Plan:
+    config, encoder = session.config, session.encoder
+    return Plan(
+        config=config,
+        info=session.stack.info,
+        loss_on=_objective(session, encodings).loss_on,
+        rows=len(encodings.examples),
+        steps=total_steps(len(encodings.examples), config.train),
+        lengths=bucket_lengths([len(example) for example in encodings.examples]),
+        truncated=encodings.truncated,
+        template=encoder.template.name,
+        words=encoder.task.words(config.verbalizer),
+        resumed=resumed,
+    )
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse a folder whose files are not those of an unfinished run: a new run would write over them."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; choose a new folder with --out")
+    if (folder / ADAPTER).exists():
+        raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
+    ours = {CONFIG_TOML, HISTORY, CHECKPOINT, SHOTS}
+    for found in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if found.name not in ours and not found.name.startswith("."):
+            raise ConfigError(
+                f"{folder}: holds {found.name}, which is of no run; choose a new folder with --out"
+            )
