@@ -36,17 +36,21 @@ def tfidf_baseline(train: Dataset) -> Pipeline:
     Raises:
         DataError: The labels were not read, or all rows have one label.
     """
+    require_classes(train)
+    return tfidf_pipeline().fit(train.texts, train.labels)
+
+
+def tfidf_pipeline() -> Pipeline:
+    """Make the baseline, not yet fitted: TF-IDF over character n-grams, and a logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    require_classes(train)
     # Characters, not words: Korean endings and particles would make most words occur once.
-    pipeline = make_pipeline(
+    return make_pipeline(
         TfidfVectorizer(analyzer="char", ngram_range=(1, 4), sublinear_tf=True),
         LogisticRegression(C=10.0, max_iter=1000),
     )
-    return pipeline.fit(train.texts, train.labels)
 
 
 def baseline_metrics(train: Dataset, test: Dataset) -> dict[str, Metrics]:

@@ -67,13 +67,9 @@ def test_what_does_not_fit_is_refused(session, reviews):
 def test_the_command_prints_how_to_use_the_best(tiny_model, reviews_file, capsys):
     from kerastune.cli import main
 
+    prompt = r"음식점 리뷰: {comment}\n한마디로 말해 이 가게는"
     words = ["verbalizers", "--input", str(reviews_file), "--model", str(tiny_model.path), "--stack", "hf"]
-    words += [
-        "--try-template",
-        r"음식점 리뷰: {comment}\n한마디로 말해 이 가게는",
-        "--try-words",
-        "별로/최고",
-    ]
+    words += ["--try-template", prompt, "--try-words", "별로/최고"]
     assert main(words) == 0
     out = capsys.readouterr().out
     assert f"--template '{prompt}' --verbalizer 별로/최고" in out
