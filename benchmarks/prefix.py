@@ -3,8 +3,8 @@
 With k examples of each label in front of every row, most of a prompt is the same in all rows. Rows a second
 are taken from encoded rows to the last score, the second time over, so that nothing is compiled in it; each
 stack is measured in a process of its own, without an adapter. `shots` counts those of each label, `tokens`
-those of a prompt on average, `shared` those that all prompts begin with, and `differs by` is the largest
-difference between the labels' log-probabilities of both ways. Example:
+those of a prompt on average, `shared` those that all prompts begin with, and `off by` is the largest
+difference between the labels' log-probabilities of both ways; "-" stands where sharing does not pay. Example:
 
     python benchmarks/prefix.py --rows 128 --shots 0 2 8
 """
@@ -76,16 +76,16 @@ def measure(args: argparse.Namespace, stack: str) -> list[dict[str, Any]]:
 def report(args: argparse.Namespace, found: list[dict[str, Any]]) -> None:
     """Print a line for each stack and number of shots."""
     table = Table(title="the shared beginning: rows a second")
-    for column in ("stack", "shots", "tokens", "shared", "without", "with", "gain", "differs by"):
-        table.add_column(column, justify="left" if column == "stack" else "right", no_wrap=True)
+    for column in ("stack", "shots", "tokens", "shared", "without", "with", "gain", "off by"):
+        table.add_column(column, justify="left" if column == "stack" else "right")
     for line in found:
         table.add_row(
-            f"{line['stack']}, {line['dtype']}",
+            f"{line['stack']} {line['dtype']}",
             str(line["shots"]),
             f"{line['tokens']:.0f}",
             str(line["shared_tokens"]),
             f"{line['without']:.2f}",
-            f"{line['with']:.2f}" if line["reused"] else "not reused",
+            f"{line['with']:.2f}" if line["reused"] else "-",
             f"{line['with'] / line['without']:.2f}" if line["reused"] else "",
             f"{line['difference']:.1e}",
         )

@@ -164,8 +164,8 @@ class Encoder:
         return self._shown + self.template.render_prompt(values)
 
     def _refuse_shown(self, dataset: Dataset) -> None:
-        """Refuse a row whose own answer stands in its prompt."""
-        if self.shots is None:
+        """Refuse a labelled row whose own answer stands in its prompt: it would be trained on, or measured."""
+        if self.shots is None or dataset.labels is None:
             return
         for example_id, fields in zip(dataset.ids, dataset.rows(), strict=True):
             if self.shots.shows(fields):

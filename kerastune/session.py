@@ -87,6 +87,7 @@ def make_encoder(config: RunConfig, files: ModelFiles) -> Encoder:
         tokenizer=load_tokenizer(files),
         verbalizer=config.verbalizer,
         max_length=config.train.max_length,
+        context_length=files.config.get("max_position_embeddings"),
     )
 
 

@@ -49,7 +49,9 @@ def test_shots_stand_before_every_prompt_and_are_kept(train_tiny, options, other
     again = kt.Run.load(run.folder)
     np.testing.assert_array_equal(again.score(others, show=False).log_probabilities, found)
     with pytest.raises(EncodingError, match="is one of the rows that are shown, with its answer"):
-        again.score(kt.read_dataset(pd.DataFrame({"comment": shown}), labelled=False), show=False)
+        again.score(kt.read_dataset(pd.DataFrame({"comment": shown, "label": [0, 1]})), show=False)
+    # Where nothing is measured a row like that gets its label as any other.
+    again.score(kt.read_dataset(pd.DataFrame({"comment": shown}), labelled=False), show=False)
 
 
 def test_shots_are_not_trained_on(train_tiny, tmp_path):
