@@ -1,8 +1,8 @@
 """The defaults on NSMC, movie reviews that are not this project's: a few hundred rows, and a few thousand.
 
-NSMC (CC0) is not in the project; give the folder of `ratings_train.txt` and `ratings_test.txt`. Each seed draws
-its training rows anew; test rows whose text is in the training file are removed (1,571 of 50,000), and of the
-others a fixed sample is scored. Options are chosen on rows of the training file that were held out
+NSMC (CC0) is not in the project; give the folder of `ratings_train.txt` and `ratings_test.txt`. Each seed
+draws its training rows anew. Test rows whose text is in the training file are removed (1,571 of 50,000), and
+of the others a fixed sample is scored. Options are chosen on rows of the training file that were held out
 (`--on validation`), and only what was chosen is measured on the test sample (`--on test`).
 
     python benchmarks/nsmc.py --data nsmc --rows 2000 --stacks hf --on validation --set rank=4 --set epochs=2

@@ -5,18 +5,16 @@ template and the label words that the adapter was trained with, so that loading 
 """
 
 import dataclasses
-import importlib.metadata
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
+from kerastune.adapter_card import CARD, AdapterCard, read_card, read_json, write_json
 from kerastune.atomic import atomic_folder
 from kerastune.environment import sha256_of_files
 from kerastune.errors import AdapterError
@@ -25,65 +23,7 @@ from kerastune.lora import Factors
 
 _PREFIX = "base_model.model."
 _SIDES, _MAGNITUDE = ("lora_A.weight", "lora_B.weight"), "lora_magnitude_vector"
-WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "kerastune.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdapterCard:
-    """What an adapter was trained for.
-
-    Args:
-        base_id: Where plain PEFT finds the base: a hub id where it has one.
-        model: The base as the user named it.
-        base_fingerprint: Hash of the base's weights.
-        tokenizer_fingerprint: Hash of its tokenizer.
-        task: The task's name.
-        template: The template's name.
-        prompt: The template's prompt text.
-        completion: The template's completion text.
-        labels: The labels, in the order of every array of label scores.
-        label_words: The words that say them.
-        max_length: The most tokens of an example.
-        layout: The factorisation it was trained in, `"peft"` or `"native"`.
-        version: The kerastune that wrote it.
-    """
-
-    base_id: str
-    model: str
-    base_fingerprint: str
-    tokenizer_fingerprint: str
-    task: str
-    template: str
-    prompt: str
-    completion: str
-    labels: tuple[int | str, ...]
-    label_words: tuple[str, ...]
-    max_length: int
-    layout: str
-    version: str = dataclasses.field(default_factory=lambda: importlib.metadata.version("kerastune"))
-
-    def require_same(self, other: "AdapterCard", where: Path) -> None:
-        """Refuse to use an adapter for something else than it was trained for.
-
-        Raises:
-            AdapterError: The base, the tokenizer, the template or the labels differ.
-        """
-        for name, what in (
-            ("base_fingerprint", "base model"),
-            ("tokenizer_fingerprint", "tokenizer"),
-            ("prompt", "prompt"),
-            ("completion", "completion"),
-            ("labels", "labels"),
-            ("label_words", "label words"),
-        ):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine != theirs:
-                if name.endswith("fingerprint"):
-                    mine, theirs = f"{self.model} ({mine[:12]})", f"{other.model} ({theirs[:12]})"
-                raise AdapterError(
-                    f"{where}: the adapter was trained with another {what}: expected {mine!r}, "
-                    f"received {theirs!r}; use what it was trained with, or train a new one"
-                )
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
 def write_adapter(folder: Path, factors: Mapping[str, Factors], card: AdapterCard) -> None:
@@ -99,17 +39,7 @@ def write_adapter(folder: Path, factors: Mapping[str, Factors], card: AdapterCar
     """
     with atomic_folder(folder) as temporary:
         _write_peft(temporary, factors, card.base_id)
-        _write_json(temporary / CARD, dataclasses.asdict(card))
-
-
-def write_card(folder: Path, card: AdapterCard) -> None:
-    """Write the folder of a run that trains nothing: what its answers are for, and no adapter.
-
-    Raises:
-        OutputError: The folder cannot be written.
-    """
-    with atomic_folder(folder) as temporary:
-        _write_json(temporary / CARD, dataclasses.asdict(card))
+        write_json(temporary / CARD, dataclasses.asdict(card))
 
 
 def adapter_hash(folder: Path) -> str:
@@ -142,7 +72,7 @@ def _write_peft(folder: Path, factors: Mapping[str, Factors], base_id: str) -> N
             tensors[f"{_PREFIX}{module}.{_MAGNITUDE}"] = np.ascontiguousarray(update.magnitude, np.float32)
     # Not save_file, whose errors on a full disk are none of the system's.
     (folder / WEIGHTS).write_bytes(save(tensors, metadata={"format": "pt"}))
-    _write_json(folder / CONFIG, _peft_config(factors, base_id))
+    write_json(folder / CONFIG, _peft_config(factors, base_id))
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Factors], AdapterCard]:
@@ -155,27 +85,13 @@ def read_adapter(folder: Path) -> tuple[dict[str, Factors], AdapterCard]:
     return read_peft(folder), card
 
 
-def read_card(folder: Path) -> AdapterCard:
-    """Read what an adapter was trained for.
-
-    Raises:
-        AdapterError: The card is missing, damaged or incomplete.
-    """
-    table = _read_json(folder / CARD)
-    try:
-        table |= {key: tuple(table[key]) for key in ("labels", "label_words")}
-        return AdapterCard(**table)
-    except (KeyError, TypeError) as error:
-        raise AdapterError(f"{folder / CARD}: lacks or misstates a key: {error}") from error
-
-
 def base_of(folder: Path) -> str:
     """The base model that an adapter in PEFT's format names.
 
     Raises:
         AdapterError: It names none.
     """
-    base = _read_json(folder / CONFIG).get("base_model_name_or_path")
+    base = read_json(folder / CONFIG).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise AdapterError(
             f"{folder / CONFIG}: names no base model; write the base's id under base_model_name_or_path, "
@@ -197,7 +113,7 @@ def read_peft(folder: Path) -> dict[str, Factors]:
         AdapterError: It is no LoRA adapter, a file is missing or damaged, or tensors are missing, unexpected
             or of another rank than the configuration says.
     """
-    config = _read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
     if config.get("peft_type") != "LORA":
         raise AdapterError(
             f"{folder / CONFIG}: expected peft_type 'LORA', received {config.get('peft_type')!r}"
@@ -286,21 +202,3 @@ def _of_pattern(pattern: Mapping[str, Any], module: str, otherwise: float) -> An
         if re.fullmatch(rf"(.*\.)?({key})", module):
             return value
     return otherwise
-
-
-def _write_json(path: Path, table: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(table, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AdapterError(
-            f"{path.parent}: no {path.name}; is the folder an adapter of kerastune?"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(table, dict):
-        raise AdapterError(f"{path}: expected a JSON object, received {type(table).__name__}")
-    return table

@@ -4,7 +4,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from kerastune.adapter import CARD, CONFIG, base_of, read_card, read_peft
+from kerastune.adapter import CONFIG, base_of, read_peft
+from kerastune.adapter_card import CARD, read_card
 from kerastune.config import RunConfig
 from kerastune.errors import AdapterError, OutputError
 from kerastune.lora import Factors

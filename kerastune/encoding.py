@@ -164,7 +164,7 @@ class Encoder:
         return self._shown + self.template.render_prompt(values)
 
     def _refuse_shown(self, dataset: Dataset) -> None:
-        """Refuse a labelled row whose own answer stands in its prompt: it would be trained on, or measured."""
+        """Refuse a labelled row whose own answer stands in its prompt: it would teach or measure nothing."""
         if self.shots is None or dataset.labels is None:
             return
         for example_id, fields in zip(dataset.ids, dataset.rows(), strict=True):

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kerastune.adapter import write_adapter, write_card
+from kerastune.adapter import write_adapter
+from kerastune.adapter_card import write_card
 from kerastune.atomic import write_text
 from kerastune.batching import bucket_lengths
 from kerastune.config import LossOn, RunConfig, ScoreSpec

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerastune.adapter import CARD, adapter_hash, read_adapter, read_card
+from kerastune.adapter import adapter_hash, read_adapter
+from kerastune.adapter_card import CARD, read_card
 from kerastune.calibration import CALIBRATION, Calibration
 from kerastune.config import RunConfig
 from kerastune.config_file import read_config

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 
-from kerastune.adapter import AdapterCard
+from kerastune.adapter_card import AdapterCard
 from kerastune.config import RunConfig
 from kerastune.dataset import Dataset
 from kerastune.encoding import Encoder

@@ -7,7 +7,8 @@ import numpy as np
 import peft
 import pytest
 
-from kerastune.adapter import AdapterCard, read_adapter, write_adapter
+from kerastune.adapter import read_adapter, write_adapter
+from kerastune.adapter_card import AdapterCard
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors, native_to_peft
 

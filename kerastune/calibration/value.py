@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.adapter import adapter_hash, read_card
+from kerastune.adapter import adapter_hash
+from kerastune.adapter_card import read_card
 from kerastune.atomic import write_text
 from kerastune.calibration.quality import Quality
 from kerastune.calibration.scaling import rescale

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.adapter import CARD
+from kerastune.adapter_card import CARD
 from kerastune.calibration import Calibration
 from kerastune.cross_validation import Spread
 from kerastune.dataset import DataReport, Dataset, read_dataset, report_data

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerastune.adapter import read_card, write_adapter
+from kerastune.adapter import write_adapter
+from kerastune.adapter_card import read_card
 from kerastune.calibration import CALIBRATION, Calibration, FittedOn, Quality
 from kerastune.calibration.rendering import render
 from kerastune.errors import AdapterError, ConfigError, OutputError

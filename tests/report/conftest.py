@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerastune.adapter import CARD, CONFIG, WEIGHTS
+from kerastune.adapter import CONFIG, WEIGHTS
+from kerastune.adapter_card import CARD
 from kerastune.config import RunConfig
 from kerastune.config_file import write_config
 from kerastune.dataset import Dataset, read_dataset

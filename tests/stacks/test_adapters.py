@@ -6,7 +6,8 @@ import pytest
 import torch
 import transformers
 
-from kerastune.adapter import AdapterCard, read_adapter, write_adapter
+from kerastune.adapter import read_adapter, write_adapter
+from kerastune.adapter_card import AdapterCard
 from kerastune.config import LoraSpec, TrainSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.lora import Factors

@@ -1,0 +1,120 @@
+"""The card of an adapter: which base, prompt and labels it is for, so that it is refused for others."""
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kerastune.atomic import atomic_folder
+from kerastune.errors import AdapterError
+
+CARD = "kerastune.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterCard:
+    """What an adapter was trained for.
+
+    Args:
+        base_id: Where plain PEFT finds the base: a hub id where it has one.
+        model: The base as the user named it.
+        base_fingerprint: Hash of the base's weights.
+        tokenizer_fingerprint: Hash of its tokenizer.
+        task: The task's name.
+        template: The template's name.
+        prompt: The template's prompt text.
+        completion: The template's completion text.
+        labels: The labels, in the order of every array of label scores.
+        label_words: The words that say them.
+        max_length: The most tokens of an example.
+        layout: The factorisation it was trained in, `"peft"` or `"native"`.
+        version: The kerastune that wrote it.
+    """
+
+    base_id: str
+    model: str
+    base_fingerprint: str
+    tokenizer_fingerprint: str
+    task: str
+    template: str
+    prompt: str
+    completion: str
+    labels: tuple[int | str, ...]
+    label_words: tuple[str, ...]
+    max_length: int
+    layout: str
+    version: str = dataclasses.field(default_factory=lambda: importlib.metadata.version("kerastune"))
+
+    def require_same(self, other: "AdapterCard", where: Path) -> None:
+        """Refuse to use an adapter for something else than it was trained for.
+
+        Raises:
+            AdapterError: The base, the tokenizer, the template or the labels differ.
+        """
+        for name, what in (
+            ("base_fingerprint", "base model"),
+            ("tokenizer_fingerprint", "tokenizer"),
+            ("prompt", "prompt"),
+            ("completion", "completion"),
+            ("labels", "labels"),
+            ("label_words", "label words"),
+        ):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                if name.endswith("fingerprint"):
+                    mine, theirs = f"{self.model} ({mine[:12]})", f"{other.model} ({theirs[:12]})"
+                raise AdapterError(
+                    f"{where}: the adapter was trained with another {what}: expected {mine!r}, "
+                    f"received {theirs!r}; use what it was trained with, or train a new one"
+                )
+
+
+def write_card(folder: Path, card: AdapterCard) -> None:
+    """Write the folder of a run that trains nothing: what its answers are for, and no adapter.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    with atomic_folder(folder) as temporary:
+        write_json(temporary / CARD, dataclasses.asdict(card))
+
+
+def read_card(folder: Path) -> AdapterCard:
+    """Read what an adapter was trained for.
+
+    Raises:
+        AdapterError: The card is missing, damaged or incomplete.
+    """
+    table = read_json(folder / CARD)
+    try:
+        table |= {key: tuple(table[key]) for key in ("labels", "label_words")}
+        return AdapterCard(**table)
+    except (KeyError, TypeError) as error:
+        raise AdapterError(f"{folder / CARD}: lacks or misstates a key: {error}") from error
+
+
+def write_json(path: Path, table: Mapping[str, Any]) -> None:
+    """Write a file of an adapter's folder."""
+    path.write_text(json.dumps(table, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of an adapter's folder.
+
+    Raises:
+        AdapterError: It is missing, or no JSON object.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AdapterError(
+            f"{path.parent}: no {path.name}; is the folder an adapter of kerastune?"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(table, dict):
+        raise AdapterError(f"{path}: expected a JSON object, received {type(table).__name__}")
+    return table
