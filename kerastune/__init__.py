@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kerastune.evaluation import Metrics, evaluate
     from kerastune.fine_tuning import train
     from kerastune.models import resolve_model
+    from kerastune.report import write_report
     from kerastune.row_preview import preview
     from kerastune.run import Run
     from kerastune.scoring import Scores

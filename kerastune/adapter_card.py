@@ -10,6 +10,7 @@ from typing import Any
 
 from kerastune.atomic import atomic_folder
 from kerastune.errors import AdapterError
+from kerastune.json_files import read_object
 
 CARD = "kerastune.json"
 
@@ -107,14 +108,6 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         AdapterError: It is missing, or no JSON object.
     """
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AdapterError(
-            f"{path.parent}: no {path.name}; is the folder an adapter of kerastune?"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(table, dict):
-        raise AdapterError(f"{path}: expected a JSON object, received {type(table).__name__}")
-    return table
+    return read_object(
+        path, AdapterError, "copy the adapter again", missing="is the folder an adapter of kerastune?"
+    )

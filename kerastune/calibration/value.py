@@ -5,7 +5,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from kerastune.atomic import write_text
 from kerastune.calibration.quality import Quality
 from kerastune.calibration.scaling import rescale
 from kerastune.errors import AdapterError, ConfigError
+from kerastune.json_files import read_object
 from kerastune.strict import build
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ class Calibration:
                 those beside it; the message names the file and the key.
         """
         path = folder / CALIBRATION
-        table = _read(path)
+        missing = "write one with: kerastune calibrate RUN --input FILE"
+        table = read_object(path, AdapterError, _WAY_OUT, missing=missing)
         adapter = table.pop(_ADAPTER_HASH, None)
         try:
             calibration = build(cls, table, str(path))
@@ -172,17 +174,3 @@ class Calibration:
                 raise AdapterError(
                     f"{path}: {key}: the adapter has {list(its)}, the calibration {list(mine)}; {_WAY_OUT}"
                 )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise AdapterError(
-            f"{path.parent}: no {path.name}; write one with: kerastune calibrate RUN --input FILE"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{path}: cannot be read as JSON: {error}; {_WAY_OUT}") from error
-    if not isinstance(table, dict):
-        raise AdapterError(f"{path}: expected a JSON object, received {type(table).__name__}; {_WAY_OUT}")
-    return table

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kerastune.errors import ModelError
+from kerastune.json_files import read_object
 from kerastune.models.cache import cache_root, sha256_of
 
 #: The weight files of either layout.
@@ -72,13 +73,4 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: The file is missing or holds no JSON object.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ModelError(
-            f"{path}: expected a JSON file, received: {reason}; fetch the model again"
-        ) from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: expected a JSON object, received a {type(content).__name__}")
-    return content
+    return read_object(path, ModelError, "fetch the model again")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.adapter_card import CARD
+from kerastune.adapter_card import CARD, read_json
 from kerastune.calibration import Calibration
 from kerastune.cross_validation import Spread
 from kerastune.dataset import DataReport, Dataset, read_dataset, report_data
@@ -18,6 +18,7 @@ from kerastune.errors import ConfigError, DataError, KerastuneError
 from kerastune.evaluated_scores import METRICS, stored_scores
 from kerastune.evaluating import assess
 from kerastune.evaluation import read_answers, require_columns
+from kerastune.json_files import read_object
 from kerastune.report.content import Repeats, ReportContent, RunContent
 from kerastune.report.history import read_history
 from kerastune.run import ADAPTER, MANIFEST, Run
@@ -81,8 +82,8 @@ def gather(
             RunContent(
                 name=name,
                 config=run.config,
-                card=_read_json(adapter / CARD),
-                manifest={**run.provenance(), **_read_json(run.folder / MANIFEST)},
+                card=read_json(adapter / CARD),
+                manifest={**run.provenance(), **_manifest(run)},
                 history=read_history(run.folder),
                 repeats=_repeats(run, rows),
                 evaluated=evaluated,
@@ -160,20 +161,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a run's folder; an empty one where there is no such file.
-
-    Raises:
-        DataError: It is damaged.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"{path}: cannot be read as JSON: {error}; make the run anew, or delete it"
-        ) from error
-    if not isinstance(table, dict):
-        raise DataError(f"{path}: expected a JSON object, received {type(table).__name__}; delete the file")
-    return table
+def _manifest(run: Run) -> dict[str, Any]:
+    """The run's manifest; empty where there is none, as of a run that trained nothing."""
+    path = run.folder / MANIFEST
+    return read_object(path, DataError, "make the run anew, or delete it") if path.is_file() else {}

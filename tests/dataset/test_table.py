@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kerastune.dataset import read_dataset, report_data, require_classes
 from kerastune.dataset.data_report import Lengths
 from kerastune.errors import ConfigError, DataError
-from kerastune.task import get_task
+from kerastune.task import SubmissionSchema, get_task
 
 REVIEWS = get_task("review-sentiment")
 
@@ -34,7 +34,7 @@ def test_whole_numbers_are_labels_however_they_are_held(column):
 def test_labels_are_indices_into_the_tasks_labels():
     shifted = replace(REVIEWS, labels=(1, 0), aliases={"positive": 1, "부정": 0})
     assert dataset([1, 0, "positive", "부정"], task=shifted).labels.tolist() == [0, 1, 0, 1]
-    named = replace(REVIEWS, labels=("bad", "good"))
+    named = replace(REVIEWS, labels=("bad", "good"), submission=SubmissionSchema())
     assert dataset(["good", "bad"], task=named).labels.tolist() == [1, 0]
     with pytest.raises(DataError, match=r"expected one of bad, good, received 1 \(int\)"):
         dataset([1], task=named)

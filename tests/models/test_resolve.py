@@ -112,7 +112,7 @@ def test_adapter_and_other_folders(folder, tmp_path):
 
 def test_broken_config(folder, tmp_path):
     (folder / "config.json").write_text("{")
-    refuse(folder, tmp_path, "config.json: expected a JSON file")
+    refuse(folder, tmp_path, "config.json: cannot be read as JSON")
 
 
 @pytest.mark.parametrize(
