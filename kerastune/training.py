@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kerastune.batching import Batch, bucket_lengths, scoring_batches, training_steps
+from kerastune.batching import Batch, bucket_lengths, training_steps
 from kerastune.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kerastune.config import TrainSpec
 from kerastune.encoding import Encoded
@@ -24,6 +24,7 @@ from kerastune.objective import Objective
 from kerastune.progress import progress
 from kerastune.schedule import learning_rate_at, total_steps
 from kerastune.stack import Stack
+from kerastune.validation import validate
 
 HISTORY, CHECKPOINT = "history.jsonl", "checkpoint"
 _CHECKPOINT_SECONDS = 120.0
@@ -137,9 +138,15 @@ def fit(
                     state.save_now_and_then(stack)
             watched = None
             if validation:
-                watched = validation_loss(stack, validation, objective, spec.batch_size, pad_id)
-            state.end_epoch(stack, epoch + 1, watched)
-            state.log(epoch=epoch + 1, mean_loss=state.mean_loss(epoch + 1), validation_loss=watched)
+                watched = validate(stack, validation, objective, batch_size=spec.batch_size, pad_id=pad_id)
+            watched_loss, accuracy = (watched.loss, watched.accuracy) if watched else (None, None)
+            state.end_epoch(stack, epoch + 1, watched_loss)
+            state.log(
+                epoch=epoch + 1,
+                mean_loss=state.mean_loss(epoch + 1),
+                validation_loss=watched_loss,
+                validation_accuracy=accuracy,
+            )
             state.save(stack)
     if state.best:
         stack.load_training_state({**stack.training_state(), **state.best})
@@ -153,20 +160,6 @@ def fit(
         seconds=seconds(),
         examples_per_second=speed(),
     )
-
-
-def validation_loss(
-    stack: Stack, examples: Sequence[Encoded], objective: Objective, batch_size: int, pad_id: int
-) -> float:
-    """Mean cross-entropy of the trained answer tokens of labelled examples, without dropout."""
-    lengths = bucket_lengths([len(example) for example in examples])
-    loss = weight = 0.0
-    batches = scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths)
-    for batch in objective.batches(batch for _, batch in batches):
-        with _explained(batch, "batch_size"):
-            loss += float(stack.token_losses(batch).sum())
-        weight += batch.weight
-    return loss / weight
 
 
 class _State:

@@ -16,7 +16,7 @@ import kerastune.scoring
 from kerastune.objective import Objective
 from kerastune.session import open_session
 from kerastune.stack import GenerationSpec
-from kerastune.training import validation_loss
+from kerastune.validation import validate
 
 backend, model, table, folder = sys.argv[1:]
 options = {"model": model, "backend": backend, "dtype": "float32", "max_length": 96, "batch_size": 5,
@@ -31,7 +31,7 @@ ids = session.stack.generate([example.prompt_ids for example in encodings.exampl
                              GenerationSpec(max_new_tokens=4, stop_ids=(1,), pad_id=0))
 run = kt.train(rows, out=folder, show=False, **options)
 objective = Objective("label", tuple(ids[0] for ids in encodings.label_ids))
-losses = [validation_loss(stack, encodings.examples, objective, 5, 0)
+losses = [validate(stack, encodings.examples, objective, batch_size=5, pad_id=0).loss
           for stack in (session.stack, run.session.stack)]
 np.savez(folder + "/found.npz", before=before, reused=reused, ids=np.array(sum(ids, [])), losses=losses)
 """

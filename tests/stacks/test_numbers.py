@@ -14,6 +14,7 @@ from kerastune.errors import AdapterError
 from kerastune.objective import Objective
 from kerastune.scoring import label_log_probabilities
 from kerastune.stack import GenerationSpec
+from kerastune.validation import validate
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,12 @@ def test_the_loss_on_the_label_is_its_cross_entropy_among_the_labels(make_stack,
     assert losses.shape == (12, 1)
     np.testing.assert_allclose(losses[:10, 0], -log_probabilities[np.arange(10), labels], rtol=1e-4)
     assert not losses[10:].any()
+    watched = validate(stack, examples, objective, batch_size=4, pad_id=0)
+    assert watched.loss == pytest.approx(float(losses.sum()) / 10, rel=1e-4)
+    assert watched.accuracy == np.mean(log_probabilities.argmax(axis=1) == labels)
+    whole = validate(stack, encodings.examples, Objective("completion"), batch_size=4, pad_id=0)
+    assert whole.loss == pytest.approx(float(stack.token_losses(batch).sum()) / batch.weight, rel=1e-4)
+    assert whole.accuracy is None
     stack.add_lora(LoraSpec(rank=2), seed=1)
     stack.start_training(TrainSpec())
     assert stack.train_step((on_labels,), 1e-2) == pytest.approx(float(losses.sum()) / 10, rel=1e-5)
