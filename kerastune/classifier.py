@@ -55,6 +55,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
     Attributes:
         classes_: `[L]`, the classes, sorted.
+        config_: The options that it was fitted with.
         classification_: The task, its template, and how classes are called.
         adapter_: Hugging Face's module path -> the update that was learnt; empty where nothing was trained.
         history_: The training's lines, a step or an epoch each, as `history.jsonl` has them.
@@ -113,6 +114,8 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             TemplateError: Two classes are said by one word, or a class by none.
             ModelError: The model is not found, or cannot be trained.
         """
+        # Assigned last, so that a fit that failed is none, and what was fitted keeps its options.
+        self.__dict__.pop("config_", None)
         config = self._config()
         self.classification_ = Classification.of(y, self.task, self.template, self.verbalizer)
         self.classes_ = self.classification_.classes
@@ -140,6 +143,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             )
         if config.train.epochs:
             self._train(config, encodings, encoder.encode(watched).examples if watched is not None else ())
+        self.config_ = config
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
@@ -208,6 +212,10 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
         return load_classifier(cls, Path(folder))
 
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether a fit has ended well."""
+        return hasattr(self, "config_")
+
     def __sklearn_tags__(self) -> Any:
         """Say that texts go in, as scikit-learn's own vectorizers do."""
         tags = super().__sklearn_tags__()
@@ -259,7 +267,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
     def _log_probabilities(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
         """The model's own, in the order of the task's labels."""
         check_is_fitted(self)
-        config, rows = self._config(), self.classification_.rows(X)
+        config, rows = self.config_, self.classification_.rows(X)
         shared = shared_model(config.model)
         with shared.lock:
             shared.put_on(self._adapter_id, self.adapter_)

@@ -12,10 +12,12 @@ from kerastune.adapter import read_adapter, write_adapter
 from kerastune.atomic import atomic_folder, write_text
 from kerastune.calibration import Fit, Quality
 from kerastune.classification import Classification
+from kerastune.config import RunConfig
 from kerastune.errors import AdapterError, KerastuneError
 from kerastune.few_shot import shots_of
 from kerastune.session import Session
 from kerastune.shared_models import shared_model
+from kerastune.strict import build
 from kerastune.task import SubmissionSchema, Task
 from kerastune.template import Template
 
@@ -28,11 +30,12 @@ _VERSION = 1
 
 def save_classifier(classifier: "LLMClassifier", folder: Path) -> Path:
     """Write a fitted estimator; see `LLMClassifier.save`."""
-    config = classifier._config()
+    config = classifier.config_
     params = classifier.get_params(deep=False)
     table = {
         "version": _VERSION,
         "params": {name: _plain(value) for name, value in params.items()},
+        "config": _plain(config),
         "classification": _plain(classifier.classification_),
         "shots": _plain(classifier.shots_),
         "calibration": _plain(classifier.calibration_),
@@ -58,6 +61,7 @@ def load_classifier(kind: "type[LLMClassifier]", folder: Path) -> "LLMClassifier
         classifier = kind(**_params(table))
         classifier.classification_ = _classification(table["classification"])
         classifier.classes_ = classifier.classification_.classes
+        classifier.config_ = build(RunConfig, table["config"], str(path))
         classifier.shots_ = None if table["shots"] is None else shots_of(table["shots"])
         classifier.calibration_ = _fit(table["calibration"])
         classifier.history_, classifier._adapter_id = table["history"], table["adapter_id"]
@@ -70,7 +74,7 @@ def load_classifier(kind: "type[LLMClassifier]", folder: Path) -> "LLMClassifier
     classifier.adapter_ = {}
     if classifier._adapter_id is not None:
         classifier.adapter_, card = read_adapter(folder / ADAPTER)
-        config = classifier._config()
+        config = classifier.config_
         files = shared_model(config.model).files
         card.require_same(Session(config, files, classifier._encoder(config)).card, folder / ADAPTER)
     return classifier

@@ -259,6 +259,22 @@ def test_bad_texts_and_classes_are_refused(make, texts, classes, error, said):
         make(verbalizer=None).fit(texts, classes)
 
 
+def test_a_fit_that_failed_is_none_and_options_set_later_change_nothing(make, fitted, monkeypatch):
+    expected = fitted.predict_proba(COMMENTS)
+    other = copy.deepcopy(fitted).set_params(model="nobody/nothing", train={"max_length": 40})
+    np.testing.assert_array_equal(other.predict_proba(COMMENTS), expected)
+
+    def fails(*_, **__):
+        raise RuntimeError
+
+    again = make().fit(COMMENTS, CLASSES)
+    monkeypatch.setattr("kerastune.classifier.fit", fails)
+    with pytest.raises(RuntimeError):
+        again.fit(COMMENTS, CLASSES)
+    with pytest.raises(NotFittedError):
+        again.predict(COMMENTS)
+
+
 def test_bad_parameters_are_refused_when_they_are_used(make, tmp_path, fitted):
     for changes, error, said in (
         ({"lora": {"rnak": 4}}, ConfigError, "lora: unknown option 'rnak'; did you mean 'rank'"),
