@@ -151,9 +151,7 @@ def main() -> None:
             words += [word for pair in args.set for word in ("--set", pair)]
             subprocess.run([str(word) for word in words], check=True)
             results.append(Result(**json.loads(result.read_text(encoding="utf-8"))))
-    table = Table(
-        title=f"NSMC, {args.rows} training rows, {args.scored_rows} {args.on} rows, {args.seeds} seeds"
-    )
+    table = Table()
     for column in ("", *(result.stack for result in results)):
         table.add_column(column, justify="left" if not column else "right")
     for name, cells in (
@@ -168,7 +166,12 @@ def main() -> None:
         ("dtype", [result.dtype for result in results]),
     ):
         table.add_row(name, *cells)
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    chosen = f"; {', '.join(args.set)}" if args.set else ""
+    console.print(
+        f"NSMC: {args.rows} training rows, {args.scored_rows} {args.on} rows, seeds: {args.seeds}{chosen}"
+    )
+    console.print(table)
     if args.json:
         content = {"rows": args.rows, "on": args.on, "set": args.set, "machine": machine()}
         write_json(args.json, {**content, "results": [asdict(result) for result in results]})
