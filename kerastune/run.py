@@ -150,6 +150,4 @@ class Run:
             said["calibration_sha256"] = sha256_of_files([adapter / CALIBRATION])
         if scores is not None and scores.invalid_rate is not None:
             said["invalid_rate"] = scores.invalid_rate
-        if scores is not None and scores.decision_offsets is not None:
-            said["calibration_sha256"] = sha256_of_files([adapter / CALIBRATION])
         return said

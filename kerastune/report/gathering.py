@@ -130,6 +130,7 @@ def _hash(rows: Dataset | None) -> str | None:
 
 def _data_report(run: Run, train: Dataset, rows: Dataset) -> DataReport:
     """The data report, with lengths in tokens where the base model's tokenizer is at hand."""
+    from kerastune.mainjob import data_report
     from kerastune.models import resolve_model
     from kerastune.session import make_encoder
 
@@ -137,11 +138,7 @@ def _data_report(run: Run, train: Dataset, rows: Dataset) -> DataReport:
         encoder = make_encoder(run.config, resolve_model(run.config.model.model))
     except KerastuneError:
         return report_data(train, rows)
-
-    def count_tokens(texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in encoder.tokenizer.encode_batch(texts)]
-
-    return report_data(train, rows, count_tokens=count_tokens, max_length=encoder.max_length)
+    return data_report(encoder, train, rows)
 
 
 def _uncalibrated(scores: Scores, calibration: Calibration | None) -> NDArray[np.float64] | None:
