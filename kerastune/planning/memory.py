@@ -35,7 +35,7 @@ def weight_bytes(shape: Shape, dtype: str, quantization: Quantization | None = N
         >>> from kerastune.planning.known import known_shape
         >>> shape = known_shape("google/gemma-2b")
         >>> weight_bytes(shape, "bfloat16"), weight_bytes(shape, "bfloat16", "nf4")
-        (5012344832, 2163216384)
+        (5012344832, 2163494912)
     """
     size = DTYPE_BYTES[dtype]
     if quantization is None:
