@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,12 +20,17 @@ from kerastune.encoding import Encodings
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import choose_shots, write_shots
+from kerastune.memory import explained_loading_errors
 from kerastune.objective import Objective
+from kerastune.planning.asking import plan_with
+from kerastune.planning.estimate import Estimate
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, SHOTS, Run
 from kerastune.schedule import total_steps
 from kerastune.session import Session, open_session
 from kerastune.stack import StackInfo
 from kerastune.training import CHECKPOINT, HISTORY, fit
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Plan:
         template: The template's name.
         words: The words that say the labels.
         resumed: Whether a checkpoint is there to go on from.
+        memory: What it needs of the memory that there is; None for a family whose shape is not known, and
+            where nothing is trained.
     """
 
     config: RunConfig
@@ -54,6 +62,7 @@ class Plan:
     template: str
     words: tuple[str, ...]
     resumed: bool
+    memory: Estimate | None
 
 
 def train(
@@ -107,7 +116,7 @@ def train_in_session(
     """Train as `train` does, with a session that is already open."""
     require_classes(dataset)
     _require_room(folder)
-    config, stack = session.config, session.stack
+    config = session.config
     source = {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)}
     shots = None
     if config.train.shots:
@@ -116,13 +125,16 @@ def train_in_session(
         dataset = shots.others(dataset)
     session.show(shots)
     encodings = session.encoder.encode(dataset)
+    memory = _memory(session, encodings)
+    with explained_loading_errors(memory):
+        stack = session.stack
     if config.train.epochs:
         stack.add_lora(config.lora, config.train.seed)
     else:
         stack.remove_adapter()
     resumed = (folder / CHECKPOINT).exists()
     if on_plan is not None:
-        on_plan(_plan(session, encodings, resumed))
+        on_plan(_plan(session, encodings, resumed, memory))
     if not resumed:  # else fit decides first whether the checkpoint is of these options
         write_config(config, folder / CONFIG_TOML)
     trained = None
@@ -136,6 +148,7 @@ def train_in_session(
             folder=folder,
             validation=session.encoder.encode(validation).examples if validation is not None else (),
             identity=_identity(session),
+            plan=memory,
             show=show,
         )
     write_config(config, folder / CONFIG_TOML)
@@ -192,7 +205,25 @@ def _identity(session: Session) -> str:
     return repr((session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora))
 
 
-def _plan(session: Session, encodings: Encodings, resumed: bool) -> Plan:
+def _memory(session: Session, encodings: Encodings) -> Estimate | None:
+    """Plan the memory before the model takes any, and say at once where there is too little."""
+    if not session.config.train.epochs:
+        return None
+    objective = _objective(session, encodings)
+    examples = objective.examples(encodings.examples)
+    memory = plan_with(
+        session.config,
+        session.files,
+        objective,
+        length=bucket_lengths([len(example) for example in examples])[-1],
+        answers=max(len(example.completion_ids) for example in examples),
+    )
+    if memory is not None and not memory.fits:
+        _log.warning(memory.warning)
+    return memory
+
+
+def _plan(session: Session, encodings: Encodings, resumed: bool, memory: Estimate | None) -> Plan:
     config, encoder = session.config, session.encoder
     return Plan(
         config=config,
@@ -205,6 +236,7 @@ def _plan(session: Session, encodings: Encodings, resumed: bool) -> Plan:
         template=encoder.template.name,
         words=encoder.task.words(config.verbalizer),
         resumed=resumed,
+        memory=memory,
     )
 
 
