@@ -30,6 +30,7 @@ class StackInfo:
         dtype: The base's dtype.
         parameters: How many the base has.
         trainable: How many of the adapter are trained.
+        dtype_reason: Why the dtype is this one.
     """
 
     stack: str
@@ -38,6 +39,7 @@ class StackInfo:
     dtype: str
     parameters: int
     trainable: int
+    dtype_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from kerastune.cli import (
     verbalizers_command,
 )
 from kerastune.errors import KerastuneError
+from kerastune.log import start_log
 from kerastune.stopping import INTERRUPTED, TERMINATED, Terminated, stopping
 
 app = typer.Typer(
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         was interrupted, 143 where SIGTERM ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    start_log()
     try:
         with stopping():
             status = app(words, prog_name="kerastune", standalone_mode=False)
