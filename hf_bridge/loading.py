@@ -9,7 +9,7 @@ from kerastune.config import Dtype
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.models import ModelFiles
-from kerastune.precision import Decision, Device, decide_dtype, torch_device
+from kerastune.precision import Decision, Hardware, decide_dtype, torch_device
 
 
 def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
@@ -37,7 +37,7 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
     torch = require("torch", "hf")
     transformers = require("transformers", "hf")
     require("peft", "hf")
-    device = hardware(torch)
+    device = computing_device()
     decision = decide_dtype(dtype, device, files.model_type).said()
     with _no_progress_bar(transformers):
         try:
@@ -59,14 +59,19 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
     return model, device.kind, decision
 
 
-def hardware(torch: Any) -> Device:
-    """What transformers computes on here; of CPUs, some multiply bfloat16."""
+def computing_device() -> Hardware:
+    """Say what transformers computes on; of CPUs, some multiply bfloat16.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    torch = require("torch", "hf")
     device = torch_device()
     if device.kind != "cpu":
         return device
     able = torch.cpu.get_capabilities()
     fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    return Device("cpu", fast, "cpu with AMX or AVX-512 for bfloat16" if fast else "cpu")
+    return Hardware("cpu", fast, "cpu with AMX or AVX-512 for bfloat16" if fast else "cpu")
 
 
 @contextmanager

@@ -44,6 +44,10 @@ def print_plan(plan: Plan) -> None:
         )
     else:
         trains = "training  none: the model answers as it is\n"
+    memory = plan.memory
+    needed = memory and (
+        f"about {memory.peak / 1e9:.1f} GB, of {memory.device.memory / 1e9:.1f} GB on {memory.device.name}"
+    )
     shown = f", {spec.shots} rows of each label shown first" if spec.shots else ""
     say(
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
@@ -51,6 +55,7 @@ def print_plan(plan: Plan) -> None:
         + (f" ({info.dtype_reason})" if info.dtype_reason else "")
         + f"\n{trains}"
         f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}{shown}"
+        + (f"\nmemory    {needed}" if needed else "")
         + (f"\ntruncated {plan.truncated} rows to {spec.max_length} tokens" if plan.truncated else "")
         + ("\ngoing on from the checkpoint that is there" if plan.resumed else "")
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +22,10 @@ from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import choose_shots, write_shots
 from kerastune.locking import locked
+from kerastune.memory import explained_loading_errors
 from kerastune.objective import Objective
+from kerastune.planning.asking import plan_with
+from kerastune.planning.estimate import Estimate
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, SHOTS, Run
 from kerastune.schedule import total_steps
 from kerastune.session import Session, open_session
@@ -29,6 +33,8 @@ from kerastune.stack import Stack, StackInfo
 from kerastune.training import CHECKPOINT, HISTORY, fit
 
 _LOCK = ".lock"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,8 @@ class Plan:
         template: The template's name.
         words: The words that say the labels.
         resumed: Whether a checkpoint is there to go on from.
+        memory: What it needs of the memory that there is; None for a family whose shape is not known, and
+            where nothing is trained.
     """
 
     config: RunConfig
@@ -58,6 +66,7 @@ class Plan:
     template: str
     words: tuple[str, ...]
     resumed: bool
+    memory: Estimate | None
 
 
 def train(
@@ -138,7 +147,7 @@ def _train(
     show: bool,
     on_plan: Callable[[Plan], None] | None,
 ) -> Run:
-    config, stack = session.config, session.stack
+    config = session.config
     source = {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)}
     shots = None
     if config.train.shots:
@@ -147,13 +156,16 @@ def _train(
         dataset = shots.others(dataset)
     session.show(shots)
     encodings = session.encoder.encode(dataset)
+    memory = _memory(session, encodings)
+    with explained_loading_errors(memory):
+        stack = session.stack
     if config.train.epochs:
         stack.add_lora(config.lora, config.train.seed)
     else:
         stack.remove_adapter()
     resumed = has_checkpoint(folder / CHECKPOINT)
     if on_plan is not None:
-        on_plan(_plan(session, encodings, resumed))
+        on_plan(_plan(session, encodings, resumed, memory))
     if not resumed:  # else fit decides first whether the checkpoint is of these options
         write_config(config, folder / CONFIG_TOML)
     trained = None
@@ -167,6 +179,7 @@ def _train(
             folder=folder,
             validation=session.encoder.encode(validation).examples if validation is not None else (),
             identity=training_identity(stack, config.lora),
+            plan=memory,
             show=show,
         )
     write_config(config, folder / CONFIG_TOML)
@@ -234,7 +247,25 @@ def training_identity(stack: Stack, lora: LoraSpec) -> str:
     return repr((stack.files.fingerprint, info.stack, info.backend, info.dtype, lora))
 
 
-def _plan(session: Session, encodings: Encodings, resumed: bool) -> Plan:
+def _memory(session: Session, encodings: Encodings) -> Estimate | None:
+    """Plan the memory before the model takes any, and say at once where there is too little."""
+    if not session.config.train.epochs:
+        return None
+    objective = _objective(session, encodings)
+    examples = objective.examples(encodings.examples)
+    memory = plan_with(
+        session.config,
+        session.files,
+        objective,
+        length=bucket_lengths([len(example) for example in examples])[-1],
+        answers=max(len(example.completion_ids) for example in examples),
+    )
+    if memory is not None and not memory.fits:
+        _log.warning(memory.warning)
+    return memory
+
+
+def _plan(session: Session, encodings: Encodings, resumed: bool, memory: Estimate | None) -> Plan:
     config, encoder = session.config, session.encoder
     return Plan(
         config=config,
@@ -247,6 +278,7 @@ def _plan(session: Session, encodings: Encodings, resumed: bool) -> Plan:
         template=encoder.template.name,
         words=encoder.task.words(config.verbalizer),
         resumed=resumed,
+        memory=memory,
     )
 
 

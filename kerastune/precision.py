@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 FAST_BFLOAT16_CAPABILITY = 8.0
 
 
-class Device(NamedTuple):
+class Hardware(NamedTuple):
     """What computes.
 
     Args:
@@ -50,7 +50,7 @@ class Decision(NamedTuple):
         return self
 
 
-def gpu_device(name: str, capability: float | None) -> Device:
+def gpu_device(name: str, capability: float | None) -> Hardware:
     """A CUDA GPU, of which what it says about bfloat16 itself is not asked.
 
     Example:
@@ -58,20 +58,27 @@ def gpu_device(name: str, capability: float | None) -> Device:
         (False, True)
     """
     fast = capability is not None and capability >= FAST_BFLOAT16_CAPABILITY
-    return Device("gpu", fast, name, capability)
+    return Hardware("gpu", fast, name, capability)
 
 
-def torch_device() -> Device:
+def torch_device() -> Hardware:
     """Say what torch computes on; a CPU counts as slow in bfloat16 here, as Keras on torch uses it."""
     import torch
 
     if not torch.cuda.is_available():
-        return Device("cpu", False, "cpu")
+        return Hardware("cpu", False, "cpu")
     major, minor = torch.cuda.get_device_capability()
     return gpu_device(torch.cuda.get_device_name(), major + minor / 10)
 
 
-def decide_dtype(asked: Dtype, device: Device, model_type: str) -> Decision:
+def torch_memory() -> int | None:
+    """The bytes of torch's GPU that are free; None without one."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+
+
+def decide_dtype(asked: Dtype, device: Hardware, model_type: str) -> Decision:
     """Decide the dtype of a frozen base; what is trained is in float32 whatever this is.
 
     Args:
@@ -113,4 +120,4 @@ def choose_dtype(asked: Dtype, *, fast_bfloat16: bool, model_type: str) -> str:
         >>> choose_dtype("auto", fast_bfloat16=True, model_type="llama")
         'bfloat16'
     """
-    return decide_dtype(asked, Device("cpu", fast_bfloat16), model_type).dtype
+    return decide_dtype(asked, Hardware("cpu", fast_bfloat16), model_type).dtype

@@ -23,6 +23,7 @@ from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective
+from kerastune.planning.estimate import Estimate
 from kerastune.progress import progress
 from kerastune.schedule import learning_rate_at, total_steps
 from kerastune.stack import Stack
@@ -71,6 +72,7 @@ def fit(
     folder: Path,
     validation: Sequence[Encoded] = (),
     identity: str = "",
+    plan: Estimate | None = None,
     show: bool = True,
 ) -> Trained:
     """Train a stack's adapter; where `folder` holds a checkpoint of the same training, go on from it.
@@ -89,6 +91,7 @@ def fit(
         folder: The run's folder, for `history.jsonl` and `checkpoint/`.
         validation: Labelled validation examples.
         identity: What else a checkpoint must be of: the base model and the adapter.
+        plan: What memory was planned, said where that runs out.
         show: Whether to show a progress bar.
 
     Raises:
@@ -133,7 +136,7 @@ def fit(
                 step = tuple(objective.batches(batches))
                 rate = learning_rate_at(state.step, total, spec)
                 with stop.held():
-                    with _explained(step[0], "batch_size (and raise accumulate to keep the step)"):
+                    with _explained(step[0], "batch_size (and raise accumulate to keep the step)", plan):
                         loss = stack.train_step(step, rate)
                     if not math.isfinite(loss):
                         raise _not_finite(f"the loss is {loss}", state.step + 1, step)
@@ -326,9 +329,9 @@ def _not_finite(what: str, number: int, step: Sequence[Batch]) -> ModelError:
     )
 
 
-def _explained(batch: Batch, lower: str) -> AbstractContextManager[None]:
+def _explained(batch: Batch, lower: str, plan: Estimate | None) -> AbstractContextManager[None]:
     rows, length = batch.token_ids.shape
-    return explained_memory_errors(rows, length, lower)
+    return explained_memory_errors(rows, length, lower, plan)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

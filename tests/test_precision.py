@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import pytest
 
 from kerastune.errors import ConfigError
-from kerastune.precision import Device, decide_dtype, gpu_device, torch_device
+from kerastune.precision import Hardware, decide_dtype, gpu_device, torch_device
 
 T4, P100 = gpu_device("Tesla T4", 7.5), gpu_device("Tesla P100", 6.0)
 L4, A100, H100 = gpu_device("L4", 8.9), gpu_device("A100", 8.0), gpu_device("H100", 9.0)
-CPU, AMX = Device("cpu", False, "cpu"), Device("cpu", True, "cpu with AMX")
-TPU = Device("tpu", True, "TPU v5e")
+CPU, AMX = Hardware("cpu", False, "cpu"), Hardware("cpu", True, "cpu with AMX")
+TPU = Hardware("tpu", True, "TPU v5e")
 FAMILIES = ("gemma", "gemma2", "gemma3_text", "Gemma3Backbone", "llama", "qwen3", "mistral")
 
 
