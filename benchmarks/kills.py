@@ -32,6 +32,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 ROWS = 2600
+_TRIES = 4
 _LEFT = re.compile(r"\..+\.[a-z0-9_]{8}|\.lock")
 # Changes of the disk, as Python's audit events name them.
 _CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod")
@@ -92,17 +93,21 @@ class Stage:
         Raises:
             SystemExit: The result is another, or something was left behind.
         """
+        kills = tries = 0
         self.anew()
-        kills = 0
-        while kills < 2:  # what was resumed is killed once more
+        while kills < 2 and tries < _TRIES:  # what was resumed is killed once more
+            tries += 1
             how: dict[str, Any] = (
                 {"kill_after": draw.uniform(0, self.seconds)}
                 if by_clock
                 else {"kill_at": draw.randrange(max(self.changes, 1))}
             )
-            if self.run(**how) is not None:
+            if self.run(**how) is None:
+                kills += 1
+            elif kills:
                 break
-            kills += 1
+            else:  # it was done sooner than that
+                self.anew()
         else:
             self.run()
         if self.result() != self.expected:

@@ -11,6 +11,7 @@ from kerastune.cli import (
     calibrate_command,
     commands,
     data_commands,
+    doctor_command,
     evaluate_command,
     plan_command,
     proof_commands,
@@ -38,6 +39,7 @@ app.command("evaluate")(evaluate_command.evaluate)
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("report")(report_command.report)
 app.command("verbalizers")(verbalizers_command.verbalizers)
+app.command("doctor")(doctor_command.doctor)
 app.command("plan")(plan_command.plan)
 app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
