@@ -37,10 +37,7 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
     torch = require("torch", "hf")
     transformers = require("transformers", "hf")
     require("peft", "hf")
-    device, fast_bfloat16 = torch_device()
-    if device == "cpu":
-        able = torch.cpu.get_capabilities()
-        fast_bfloat16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    device, fast_bfloat16 = computing_device()
     chosen = choose_dtype(dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
     with _no_progress_bar(transformers):
         try:
@@ -60,6 +57,20 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
     model.requires_grad_(False)
     model.eval()
     return model, device, chosen
+
+
+def computing_device() -> tuple[str, bool]:
+    """Say what transformers computes on: the device's kind, and whether it multiplies bfloat16 fast.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    torch = require("torch", "hf")
+    device, fast_bfloat16 = torch_device()
+    if device == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast_bfloat16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return device, fast_bfloat16
 
 
 @contextmanager

@@ -51,6 +51,10 @@ def print_plan(plan: Plan) -> None:
         )
     else:
         trains = "training  none: the model answers as it is\n"
+    memory = plan.memory
+    needed = memory and (
+        f"about {memory.peak / 1e9:.1f} GB, of {memory.device.memory / 1e9:.1f} GB on {memory.device.name}"
+    )
     shown = f", {spec.shots} rows of each label shown first" if spec.shots else ""
     say(
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
@@ -58,6 +62,7 @@ def print_plan(plan: Plan) -> None:
         f"{trains}"
         f"prompt    template {plan.template}"
         + (f", labels said {' / '.join(plan.words)}{shown}" if plan.words else "")
+        + (f"\nmemory    {needed}" if needed else "")
         + (f"\ntruncated {plan.truncated} rows to {plan.max_length} tokens" if plan.truncated else "")
         + "".join(f"\nleft out  {row}" for row in plan.left)
         + ("\ngoing on from the checkpoint that is there" if plan.resumed else "")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -18,11 +19,16 @@ from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import SHOTS
 from kerastune.kinds import Rows, kind_of
+from kerastune.memory import explained_loading_errors
+from kerastune.planning.asking import plan_with
+from kerastune.planning.estimate import Estimate
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.schedule import total_steps
 from kerastune.session import ModelSession, Prepared
 from kerastune.stack import StackInfo
 from kerastune.training import CHECKPOINT, HISTORY, fit
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,8 @@ class Plan:
         words: The words that say the labels; empty where there are none.
         left: Rows that were left out, as messages.
         resumed: Whether a checkpoint is there to go on from.
+        memory: What it needs of the memory that there is; None for a family whose shape is not known, and
+            where nothing is trained.
     """
 
     config: RunConfig
@@ -56,6 +64,7 @@ class Plan:
     words: tuple[str, ...]
     left: tuple[str, ...]
     resumed: bool
+    memory: Estimate | None
 
 
 def train(
@@ -114,14 +123,16 @@ def train_in_session(
     """Train as `train` does, with a session that is already open."""
     _require_room(folder)
     prepared = session.prepare(dataset, validation)
-    config, stack = session.config, session.stack
+    config, memory = session.config, _memory(session, prepared)
+    with explained_loading_errors(memory):
+        stack = session.stack
     if config.train.epochs:
         stack.add_lora(config.lora, config.train.seed)
     else:
         stack.remove_adapter()
     resumed = (folder / CHECKPOINT).exists()
     if on_plan is not None:
-        on_plan(_plan(session, prepared, resumed))
+        on_plan(_plan(session, prepared, resumed, memory))
     if not resumed:  # else fit decides first whether the checkpoint is of these options
         write_config(config, folder / CONFIG_TOML)
     trained = None
@@ -135,6 +146,7 @@ def train_in_session(
             folder=folder,
             validation=prepared.validation,
             identity=_identity(session),
+            plan=memory,
             show=show,
         )
     write_config(config, folder / CONFIG_TOML)
@@ -185,7 +197,25 @@ def _identity(session: ModelSession[Any]) -> str:
     return repr((session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora))
 
 
-def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan:
+def _memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | None:
+    """Plan the memory before the model takes any, and say at once where there is too little."""
+    if not session.config.train.epochs:
+        return None
+    objective = prepared.objective
+    examples = objective.examples(prepared.examples)
+    memory = plan_with(
+        session.config,
+        session.files,
+        objective,
+        length=bucket_lengths([len(example) for example in examples])[-1],
+        answers=max(len(example.trained) for example in examples),
+    )
+    if memory is not None and not memory.fits:
+        _log.warning(memory.warning)
+    return memory
+
+
+def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool, memory: Estimate | None) -> Plan:
     config, rows = session.config, len(prepared.examples)
     return Plan(
         config=config,
@@ -200,6 +230,7 @@ def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan
         words=prepared.words,
         left=prepared.left,
         resumed=resumed,
+        memory=memory,
     )
 
 

@@ -20,6 +20,13 @@ def torch_device() -> tuple[str, bool]:
     return "gpu", major + minor / 10 >= FAST_BFLOAT16_CAPABILITY
 
 
+def torch_memory() -> int | None:
+    """The bytes of torch's GPU that are free; None without one."""
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+
+
 def choose_dtype(asked: Dtype, *, fast_bfloat16: bool, model_type: str) -> str:
     """Choose the dtype of a frozen base; what is trained is in float32 whatever this is.
 

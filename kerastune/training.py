@@ -21,6 +21,7 @@ from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective
+from kerastune.planning.estimate import Estimate
 from kerastune.progress import progress
 from kerastune.schedule import learning_rate_at, total_steps
 from kerastune.stack import Stack
@@ -64,6 +65,7 @@ def fit(
     folder: Path,
     validation: Sequence[Encoded] = (),
     identity: str = "",
+    plan: Estimate | None = None,
     show: bool = True,
 ) -> Trained:
     """Train a stack's adapter; where `folder` holds a checkpoint of the same training, go on from it.
@@ -79,6 +81,7 @@ def fit(
         folder: The run's folder, for `history.jsonl` and `checkpoint/`.
         validation: Labelled validation examples.
         identity: What else a checkpoint must be of: the base model and the adapter.
+        plan: What memory was planned, said where that runs out.
         show: Whether to show a progress bar.
 
     Raises:
@@ -117,7 +120,7 @@ def fit(
             for batches in itertools.islice(steps, state.step - epoch * per_epoch, None):
                 step = tuple(objective.batches(batches))
                 rate = learning_rate_at(state.step, total, spec)
-                with _explained(step[0], "batch_size (and raise accumulate to keep the step)"):
+                with _explained(step[0], "batch_size (and raise accumulate to keep the step)", plan):
                     loss = stack.train_step(step, rate)
                 if not math.isfinite(loss):
                     raise ModelError(
@@ -261,9 +264,9 @@ class _State:
         )
 
 
-def _explained(batch: Batch, lower: str) -> AbstractContextManager[None]:
+def _explained(batch: Batch, lower: str, plan: Estimate | None) -> AbstractContextManager[None]:
     rows, length = batch.token_ids.shape
-    return explained_memory_errors(rows, length, lower)
+    return explained_memory_errors(rows, length, lower, plan)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -10,9 +10,15 @@ from tests.data_rows import DATA, near_pairs, plain_lines
 
 KEYS = {
     "qa": ["id", "context", "question"],
+    "chat": ["id", "messages"],
+    "preference": ["id", "prompt", "chosen", "rejected", "chosen_score", "rejected_score"],
 }
 AT_LEAST = {"train": 150, "test": 30}
-ID_PREFIX = {("qa", "train"): "q", ("qa", "test"): "x"}
+ID_PREFIX = {
+    ("qa", "train"): "q", ("qa", "test"): "x",
+    ("chat", "train"): "m", ("chat", "test"): "n",
+    ("preference", "train"): "p", ("preference", "test"): "r",
+}  # fmt: skip
 
 each_set = pytest.mark.parametrize("name", KEYS)
 each_file = pytest.mark.parametrize(("name", "split"), ID_PREFIX)
@@ -26,8 +32,14 @@ def rows_of(name, *splits):
 
 
 def texts(row):
-    """Every text of a row, its id left out."""
-    return [value for key, value in row.items() if key != "id"]
+    """Every text of a row, its id and the roles left out."""
+    if "messages" in row:
+        return [message["content"] for message in row["messages"]]
+    return [value for key, value in row.items() if key != "id" and not key.endswith("_score")]
+
+
+def roles(row):
+    return [message["role"] for message in row["messages"]]
 
 
 @each_file
@@ -65,8 +77,15 @@ def test_no_two_rows_are_near_copies(name):
 
 
 @pytest.mark.parametrize(("name", "key"), [("qa", "context"), ("qa", "question")])
-def test_no_two_prompts_or_questions_are_near_copies(name, key):
+def test_no_two_contexts_or_questions_are_near_copies(name, key):
     assert near_pairs([row[key] for row in rows_of(name)], 0.6) == []
+
+
+def test_no_two_requests_are_near_copies_in_or_across_dialogues_and_preferences():
+    """Preferences are trained on top of dialogues, so neither set may hold what the other holds out."""
+    requests = [next(m["content"] for m in row["messages"] if m["role"] == "user") for row in rows_of("chat")]
+    requests += [row["prompt"] for row in rows_of("preference")]
+    assert near_pairs(requests, 0.6) == []
 
 
 def test_a_context_is_a_short_argument_and_its_question_is_one():
@@ -74,3 +93,34 @@ def test_a_context_is_a_short_argument_and_its_question_is_one():
         assert 60 <= len(row["context"]) <= 220, row["id"]
         assert row["question"].endswith("?"), row["id"]
         assert row["question"].count("?") == 1, row["id"]
+
+
+def test_roles_alternate_after_an_optional_system_message_and_end_with_the_assistant():
+    for row in rows_of("chat"):
+        assert all(list(message) == ["role", "content"] for message in row["messages"]), row["id"]
+        turns = roles(row)[1:] if roles(row)[0] == "system" else roles(row)
+        assert turns, row["id"]
+        assert turns == ["user", "assistant"] * (len(turns) // 2), row["id"]
+
+
+@pytest.mark.parametrize("split", AT_LEAST)
+def test_some_dialogues_have_several_turns_and_some_a_system_message(split):
+    dialogues = rows_of("chat", split)
+    several_turns = [row for row in dialogues if roles(row).count("user") > 1]
+    with_system = [row for row in dialogues if roles(row)[0] == "system"]
+    assert len(several_turns) >= len(dialogues) / 5
+    assert len(with_system) >= len(dialogues) / 10
+
+
+def test_the_chosen_answer_is_another_one_and_has_the_higher_score():
+    for row in rows_of("preference"):
+        scores = row["chosen_score"], row["rejected_score"]
+        assert row["chosen"] != row["rejected"], row["id"]
+        assert all(type(score) is int and 1 <= score <= 10 for score in scores), row["id"]
+        assert row["chosen_score"] > row["rejected_score"], row["id"]
+
+
+@pytest.mark.parametrize("split", AT_LEAST)
+def test_length_does_not_tell_the_chosen_answer(split):
+    longer = [len(row["chosen"]) > len(row["rejected"]) for row in rows_of("preference", split)]
+    assert 0.35 <= sum(longer) / len(longer) <= 0.65

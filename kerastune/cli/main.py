@@ -12,6 +12,7 @@ from kerastune.cli import (
     commands,
     data_commands,
     evaluate_command,
+    plan_command,
     proof_commands,
     report_command,
     score_command,
@@ -35,6 +36,7 @@ app.command("evaluate")(evaluate_command.evaluate)
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("report")(report_command.report)
 app.command("verbalizers")(verbalizers_command.verbalizers)
+app.command("plan")(plan_command.plan)
 app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)

@@ -11,7 +11,7 @@ from types import ModuleType
 from kerastune.config import Backend
 from kerastune.errors import ConfigError
 from kerastune.extras import require
-from kerastune.precision import FAST_BFLOAT16_CAPABILITY, torch_device
+from kerastune.precision import FAST_BFLOAT16_CAPABILITY, torch_device, torch_memory
 
 # Made before JAX and TensorFlow are imported, and only where the user has set nothing. Both frameworks
 # live in one process (KerasHub imports TensorFlow), so neither may take all the GPU's memory at once.
@@ -99,3 +99,12 @@ def device(backend: Backend) -> tuple[str, bool]:
         return "cpu", False
     major, minor = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
     return "gpu", major + minor / 10 >= FAST_BFLOAT16_CAPABILITY
+
+
+def accelerator_memory(backend: Backend) -> int | None:
+    """The bytes that the first accelerator lets a process have; None where the backend does not say."""
+    if backend == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return torch_memory() if backend == "torch" else None
