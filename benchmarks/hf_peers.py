@@ -160,7 +160,7 @@ def score_forward(args: argparse.Namespace) -> Measurement:
 
 
 def _dtype(args: argparse.Namespace) -> str:
-    _, fast_bfloat16 = computing_device()
+    fast_bfloat16 = computing_device().fast_bfloat16
     model_type = resolve_model(args.model).model_type
     return choose_dtype(args.dtype, fast_bfloat16=fast_bfloat16, model_type=model_type)
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from side_by_side import RANK, Measurement, Timer, first_rows, prompts_of
+from side_by_side import RANK, Measurement, Timer, first_rows, prompts_of, run_config
 
 from kerastune.models import resolve_model
 
@@ -31,7 +31,7 @@ def load_keras_hub(args: argparse.Namespace, length: int) -> tuple[Any, str]:
     from kerastune.precision import choose_dtype
 
     files = resolve_model(args.model)
-    _, fast_bfloat16 = device("jax")
+    fast_bfloat16 = device("jax").fast_bfloat16
     dtype = choose_dtype(args.dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
     causal_lm = keras_hub.models.CausalLM.from_preset(str(files.path), dtype=dtype)
     causal_lm.preprocessor.sequence_length = length
@@ -46,7 +46,6 @@ def train_notebook(args: argparse.Namespace) -> Measurement:
 
 def train_best(args: argparse.Namespace) -> Measurement:
     """Fit with the best that KerasHub offers: the rows' own length, batch size 8, loss on the answer, jit."""
-    from side_by_side import run_config
 
     from kerastune.batching import bucket_lengths
     from kerastune.session import open_session
