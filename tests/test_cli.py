@@ -17,7 +17,7 @@ from tests.test_imports import HEAVY
 
 COMMANDS = [
     ["run"], ["train"], ["score"], ["ensemble"], ["evaluate"], ["calibrate"], ["preview"], ["convert"],
-    ["merge"], ["report"], ["verbalizers"], ["data", "report"], ["data", "pull", "tarr"],
+    ["merge"], ["report"], ["card"], ["push"], ["verbalizers"], ["data", "report"], ["data", "pull", "tarr"],
 ]  # fmt: skip
 
 

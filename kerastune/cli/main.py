@@ -14,6 +14,7 @@ from kerastune.cli import (
     evaluate_command,
     plan_command,
     proof_commands,
+    publish_commands,
     report_command,
     score_command,
     verbalizers_command,
@@ -40,6 +41,8 @@ app.command("plan")(plan_command.plan)
 app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)
+app.command("card")(publish_commands.card)
+app.command("push")(publish_commands.push)
 app.command("parity")(proof_commands.parity)
 app.command("compare")(proof_commands.compare)
 app.add_typer(data_commands.app, name="data")
