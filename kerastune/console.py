@@ -51,8 +51,9 @@ def print_plan(plan: Plan) -> None:
     shown = f", {spec.shots} rows of each label shown first" if spec.shots else ""
     say(
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
-        f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}\n"
-        f"{trains}"
+        f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}"
+        + (f" ({info.dtype_reason})" if info.dtype_reason else "")
+        + f"\n{trains}"
         f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}{shown}"
         + (f"\nmemory    {needed}" if needed else "")
         + (f"\ntruncated {plan.truncated} rows to {spec.max_length} tokens" if plan.truncated else "")

@@ -11,15 +11,17 @@ from typing import Any
 
 from kerastune.adapter import write_adapter
 from kerastune.adapter_card import write_card
-from kerastune.atomic import write_text
+from kerastune.atomic import clear_leftovers, write_text
 from kerastune.batching import bucket_lengths
-from kerastune.config import LossOn, RunConfig, ScoreSpec
-from kerastune.config_file import write_config
+from kerastune.checkpoint import has_checkpoint, require_checkpoint
+from kerastune.config import LoraSpec, LossOn, RunConfig, ScoreSpec
+from kerastune.config_file import read_config, write_config
 from kerastune.dataset import Dataset, require_classes
 from kerastune.encoding import Encodings
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import choose_shots, write_shots
+from kerastune.locking import locked
 from kerastune.memory import explained_loading_errors
 from kerastune.objective import Objective
 from kerastune.planning.asking import plan_with
@@ -27,8 +29,10 @@ from kerastune.planning.estimate import Estimate
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, SHOTS, Run
 from kerastune.schedule import total_steps
 from kerastune.session import Session, open_session
-from kerastune.stack import StackInfo
+from kerastune.stack import Stack, StackInfo
 from kerastune.training import CHECKPOINT, HISTORY, fit
+
+_LOCK = ".lock"
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +75,7 @@ def train(
     out: str | Path,
     validation: Dataset | None = None,
     config: RunConfig | None = None,
+    resume: bool = False,
     show: bool = True,
     on_plan: Callable[[Plan], None] | None = None,
     **options: Any,
@@ -78,13 +83,14 @@ def train(
     """Fine-tune a base model on labelled rows and write a run's folder.
 
     Started again on the folder of a run that was killed, with the same rows and options, it goes on from
-    the last checkpoint.
+    the last checkpoint, to the same adapter.
 
     Args:
         dataset: Labelled training rows.
         out: The run's folder.
         validation: Labelled rows to watch; the best epoch's adapter is kept.
         config: The options; the defaults when None.
+        resume: Whether there must be a checkpoint to go on from.
         show: Whether to show progress.
         on_plan: Called with the plan before training begins.
         **options: Options by name that replace those of `config`, such as `rank=4`, `epochs=2`,
@@ -94,13 +100,20 @@ def train(
         The run, ready to score.
 
     Raises:
-        ConfigError: An option is unknown, or `out` holds something else than an unfinished run.
+        ConfigError: An option is unknown, `out` holds something else than an unfinished run or another
+            process trains into it, or there is nothing to resume.
         DataError: The labels are of one class only.
         ModelError: The model cannot be loaded or trained.
     """
     config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
     return train_in_session(
-        open_session(config), dataset, Path(out), validation=validation, show=show, on_plan=on_plan
+        open_session(config),
+        dataset,
+        Path(out),
+        validation=validation,
+        resume=resume,
+        show=show,
+        on_plan=on_plan,
     )
 
 
@@ -110,12 +123,30 @@ def train_in_session(
     folder: Path,
     *,
     validation: Dataset | None = None,
+    resume: bool = False,
     show: bool = True,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Run:
     """Train as `train` does, with a session that is already open."""
     require_classes(dataset)
     _require_room(folder)
+    if resume:
+        require_checkpoint(folder / CHECKPOINT)
+    taken = f"{folder}: another process is training into it; wait for its end, or choose another --out"
+    with locked(folder / _LOCK, taken):
+        clear_leftovers(folder, ADAPTER, CONFIG_TOML, MANIFEST, SHOTS)
+        clear_leftovers(folder / CHECKPOINT, "step_*")
+        return _train(session, dataset, folder, validation, show, on_plan)
+
+
+def _train(
+    session: Session,
+    dataset: Dataset,
+    folder: Path,
+    validation: Dataset | None,
+    show: bool,
+    on_plan: Callable[[Plan], None] | None,
+) -> Run:
     config = session.config
     source = {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)}
     shots = None
@@ -132,7 +163,7 @@ def train_in_session(
         stack.add_lora(config.lora, config.train.seed)
     else:
         stack.remove_adapter()
-    resumed = (folder / CHECKPOINT).exists()
+    resumed = has_checkpoint(folder / CHECKPOINT)
     if on_plan is not None:
         on_plan(_plan(session, encodings, resumed, memory))
     if not resumed:  # else fit decides first whether the checkpoint is of these options
@@ -147,7 +178,7 @@ def train_in_session(
             pad_id=session.encoder.tokenizer.pad_id,
             folder=folder,
             validation=session.encoder.encode(validation).examples if validation is not None else (),
-            identity=_identity(session),
+            identity=training_identity(stack, config.lora),
             plan=memory,
             show=show,
         )
@@ -158,7 +189,6 @@ def train_in_session(
         write_card(folder / ADAPTER, session.card)
     else:
         write_adapter(folder / ADAPTER, stack.get_adapter(), session.card)
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     run = Run(folder, config, trained, session)
     manifest = {
         **run.provenance(),
@@ -168,7 +198,19 @@ def train_in_session(
         "peak_memory_gb": round(peak_memory_gb(), 2),
     }
     write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    # Last: what was killed before this is started again, and finds everything done but these files.
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     return run
+
+
+def unfinished_config(folder: Path) -> RunConfig:
+    """The options of a run that was stopped, to resume it with.
+
+    Raises:
+        ConfigError: There is no run, or none with a checkpoint.
+    """
+    require_checkpoint(folder / CHECKPOINT)
+    return read_config(folder / CONFIG_TOML)
 
 
 def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
@@ -199,10 +241,10 @@ def _objective(session: Session, encodings: Encodings) -> Objective:
     return Objective.of(asked, session.encoder.task.loss_on, encodings.label_ids)
 
 
-def _identity(session: Session) -> str:
-    """What else than rows and options a checkpoint must be of."""
-    info = session.stack.info
-    return repr((session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora))
+def training_identity(stack: Stack, lora: LoraSpec) -> str:
+    """What else than rows and options a checkpoint must be of: base, stack, dtype, adapter."""
+    info = stack.info
+    return repr((stack.files.fingerprint, info.stack, info.backend, info.dtype, lora))
 
 
 def _memory(session: Session, encodings: Encodings) -> Estimate | None:
@@ -244,9 +286,10 @@ def _require_room(folder: Path) -> None:
     """Refuse a folder whose files are not those of an unfinished run: a new run would write over them."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; choose a new folder with --out")
-    if (folder / ADAPTER).exists():
+    unfinished = has_checkpoint(folder / CHECKPOINT)
+    if (folder / ADAPTER).exists() and not unfinished:
         raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
-    ours = {CONFIG_TOML, HISTORY, CHECKPOINT, SHOTS}
+    ours = {CONFIG_TOML, HISTORY, CHECKPOINT, SHOTS, *((ADAPTER, MANIFEST) if unfinished else ())}
     for found in sorted(folder.iterdir()) if folder.is_dir() else ():
         if found.name not in ours and not found.name.startswith("."):
             raise ConfigError(

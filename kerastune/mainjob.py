@@ -95,22 +95,26 @@ def train_files(
     config: RunConfig,
     out: Path,
     *,
+    resume: bool = False,
     on_report: Callable[[DataReport], None],
     on_plan: Callable[[Plan], None],
 ) -> Run:
     """Train on the files that the options name.
 
     Raises:
-        ConfigError: No training file is named.
+        ConfigError: No training file is named, or there is nothing to resume.
     """
     if config.train_file is None:
         raise ConfigError("no training table; give one with --train FILE, or train_file in the TOML file")
     rows = read_dataset(config.train_file, config.task)
     watched = read_dataset(config.validation_file, config.task) if config.validation_file else None
-    # So that `evaluate` finds the baselines' rows from any directory.
-    session = open_session(config.with_options({"train_file": str(Path(config.train_file).resolve())}))
+    # So that `evaluate` finds the baselines' rows, and --resume all rows, from any directory.
+    named = {name: getattr(config, name) for name in ("train_file", "validation_file")}
+    session = open_session(
+        config.with_options({name: file and str(Path(file).resolve()) for name, file in named.items()})
+    )
     on_report(data_report(session.encoder, rows, watched))
-    return train_in_session(session, rows, out, validation=watched, on_plan=on_plan)
+    return train_in_session(session, rows, out, validation=watched, resume=resume, on_plan=on_plan)
 
 
 def data_report(encoder: Encoder, rows: Dataset, others: Dataset | None) -> DataReport:

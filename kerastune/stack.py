@@ -32,6 +32,7 @@ class StackInfo:
         dtype: The base's dtype.
         parameters: How many the base has.
         trainable: How many of the adapter are trained.
+        dtype_reason: Why the dtype is this one.
     """
 
     stack: str
@@ -40,6 +41,7 @@ class StackInfo:
     dtype: str
     parameters: int
     trainable: int
+    dtype_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,14 +230,15 @@ def find_device(spec: ModelSpec) -> Device:
         from hf_bridge.loading import computing_device
         from kerastune.precision import torch_memory
 
-        kind, fast_bfloat16 = computing_device()
+        hardware = computing_device()
         memory = torch_memory()
     else:
         from kerastune.keras_stack.backend import accelerator_memory, device, import_keras
 
         import_keras(backend, cache_root())
-        kind, fast_bfloat16 = device(backend)
-        memory = accelerator_memory(backend) if kind != "cpu" else None
+        hardware = device(backend)
+        memory = accelerator_memory(backend) if hardware.kind != "cpu" else None
+    kind, fast_bfloat16 = hardware.kind, hardware.fast_bfloat16
     if kind == "cpu" or memory is None:  # what does not say is taken to have as much as the machine
         return replace(this_machine(), kind=kind, fast_bfloat16=fast_bfloat16)
     return Device(f"this machine's {kind.upper()}", kind, memory, fast_bfloat16)

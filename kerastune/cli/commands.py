@@ -1,5 +1,6 @@
 """The commands on a run: all of it, train, preview."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,14 +40,27 @@ def run(
     print_results(results)
 
 
-@with_options("Model", "LoRA", "Training", "Scoring")
+def _unfinished(values: Mapping[str, Any]) -> RunConfig | None:
+    if not values["resume"]:
+        return None
+    from kerastune.fine_tuning import unfinished_config
+
+    return unfinished_config(values["out"])
+
+
+@with_options("Model", "LoRA", "Training", "Scoring", base=_unfinished)
 def train(
     config: RunConfig,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     train: Annotated[Path | None, typer.Option(help="Labelled rows to train on.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Labelled rows; the best epoch is kept.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in --out, with the options there.")
+    ] = False,
 ) -> None:
     """Fine-tune on a labelled table; started again after a crash, it goes on where it was.
+
+    With --resume nothing but --out need be said again, and there must be something to go on from.
 
     Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
     """
@@ -55,7 +69,7 @@ def train(
 
     files = {"train_file": train and str(train), "validation_file": validation and str(validation)}
     config = config.with_options(files)
-    print_trained(train_files(config, out, on_report=print_report, on_plan=print_plan))
+    print_trained(train_files(config, out, resume=resume, on_report=print_report, on_plan=print_plan))
 
 
 @with_options("Model", "Training")
