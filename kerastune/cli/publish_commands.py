@@ -33,7 +33,7 @@ def card(
 
 def push(
     folder: Folder,
-    to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The repository; made where it is not there.")],
+    to: Annotated[str, typer.Option(metavar="OWNER/NAME", help="The repository; made where there is none.")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
     overwrite: Overwrite = False,
     endpoint: Annotated[

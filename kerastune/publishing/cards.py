@@ -72,8 +72,8 @@ def require_adapter(run: Run) -> Path:
     folder = run.folder / ADAPTER
     if not (folder / WEIGHTS).is_file():
         raise AdapterError(
-            f"{folder}: has no {WEIGHTS}: the run trained nothing, so there is nothing to publish; name a run "
-            "that was trained"
+            f"{folder}: has no {WEIGHTS}: the run trained nothing, so there is nothing to publish; name a "
+            "run that was trained"
         )
     return folder
 
@@ -202,7 +202,9 @@ def _measured(run: Run) -> dict[str, Any]:
     entries = read_object(path, DataError, "run kerastune evaluate again")
     try:
         return {
-            name: entry for name, entry in entries.items() if entry["table"]["scored_by"]["adapter"] == adapter
+            name: entry
+            for name, entry in entries.items()
+            if entry["table"]["scored_by"]["adapter"] == adapter
         }
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: lacks or misstates a key: {error}; run kerastune evaluate again") from error
@@ -217,5 +219,6 @@ def _refuse_another(path: Path, page: str) -> None:
         same = False
     if not same:
         raise OutputError(
-            f"{path}: a card is there already and says something else; keep it, or replace it with --overwrite"
+            f"{path}: a card is there already and says something else; keep it, or replace it with "
+            "--overwrite"
         )

@@ -70,8 +70,8 @@ def push(
     secret = find_token("hf")
     if secret is None:
         raise HubError(
-            f"{to}: no token to upload with; make one that may write at https://huggingface.co/settings/tokens "
-            "and set HF_TOKEN, or keep it among Colab's or Kaggle's secrets"
+            f"{to}: no token to upload with; make one that may write at https://huggingface.co/settings/tokens"
+            " and set HF_TOKEN, or keep it among Colab's or Kaggle's secrets"
         )
     with _explained(to, secret.source):
         api = hub.HfApi(endpoint=endpoint, token=secret.token)
@@ -118,8 +118,8 @@ def _refuse_another_card(hub: Any, api: Any, to: str, mine: Path) -> None:
         if theirs.read_bytes() == mine.read_bytes():
             return
     raise HubError(
-        f"{to}: has a {MODEL_CARD} already that says something else than {mine}; look at both, and replace it "
-        "with --overwrite"
+        f"{to}: has a {MODEL_CARD} already that says something else than {mine}; look at both, and replace "
+        "it with --overwrite"
     )
 
 
@@ -142,8 +142,8 @@ def _explained(to: str, token_from: str) -> Iterator[None]:
         ):
             raise
         raise HubError(
-            f"{to}: the hub cannot be reached ({type(error).__name__}); connect to the network and push again: "
-            "what was uploaded is not uploaded twice"
+            f"{to}: the hub cannot be reached ({type(error).__name__}); connect to the network and push "
+            "again: what was uploaded is not uploaded twice"
         ) from error
 
 
@@ -152,7 +152,7 @@ def _refusal(status: int, token_from: str) -> str:
         return f"the hub does not accept the token from {token_from}; make a new one and set HF_TOKEN"
     if status in (403, 404):
         return (
-            f"the token from {token_from} may not write there; check the owner's name, and give the token the "
-            "right to write"
+            f"the token from {token_from} may not write there; check the owner's name, and give the token "
+            "the right to write"
         )
     return f"the hub answered with status {status}; push again later"

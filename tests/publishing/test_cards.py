@@ -108,7 +108,7 @@ def test_what_is_no_trained_run_is_refused(make_run, tmp_path):
         write_cards(tmp_path)
     folder = make_run()
     (folder / "metrics.json").write_text('{"held_out": {}}')
-    with pytest.raises(DataError, match="metrics.json: lacks or misstates a key: 'table'"):
+    with pytest.raises(DataError, match=r"metrics.json: lacks or misstates a key: 'table'"):
         write_cards(folder)
     (folder / "adapter" / WEIGHTS).unlink()
     with pytest.raises(AdapterError, match="the run trained nothing"):

@@ -57,7 +57,8 @@ class Hub(BaseHTTPRequestHandler):
             if line["key"] == "file":
                 content = base64.b64decode(line["value"]["content"])
                 self.server.repositories[name][1][line["value"]["path"]] = content
-        return self.answer(200, {"commitUrl": f"{self.server.address}/{name}/commit/c0", "commitOid": "c0" * 20})
+        done = {"commitUrl": f"{self.server.address}/{name}/commit/c0", "commitOid": "c0" * 20}
+        return self.answer(200, done)
 
     def do_GET(self):
         self.server.seen.append(self.path)
@@ -113,7 +114,7 @@ def test_pushed_again_and_public(hub, make_run):
     folder = make_run()
     push(folder, "me/reviews", public=True, endpoint=hub.address)
     assert hub.repositories["me/reviews"][0] is False
-    with pytest.raises(HubError, match="this repository is public .*; say --public if that is meant"):
+    with pytest.raises(HubError, match=r"this repository is public .*; say --public if that is meant"):
         push(folder, "me/reviews", endpoint=hub.address)
     push(folder, "me/reviews", public=True, endpoint=hub.address)
 
@@ -163,7 +164,7 @@ def test_a_wrong_token_is_not_shown(hub, make_run, monkeypatch, capsys):
 
 def test_no_token_is_said_before_anything_is_asked(hub, make_run, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(HubError, match="no token to upload with.*set HF_TOKEN"):
+    with pytest.raises(HubError, match=r"no token to upload with.*set HF_TOKEN"):
         push(make_run(), "me/reviews", endpoint=hub.address)
     assert hub.seen == []
 
@@ -175,9 +176,10 @@ def test_a_name_that_is_none(hub, make_run, name):
     assert hub.seen == []
 
 
-def test_no_network(hub, make_run):
+@pytest.mark.usefixtures("hub")
+def test_no_network(make_run):
     folder = make_run()
-    with pytest.raises(HubError, match="the hub cannot be reached .*; connect to the network"):
+    with pytest.raises(HubError, match=r"the hub cannot be reached .*; connect to the network"):
         push(folder, "me/reviews", endpoint="http://127.0.0.1:9")
 
 
