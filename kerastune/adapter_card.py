@@ -1,6 +1,7 @@
 """The card of an adapter: which base, prompt and labels it is for, so that it is refused for others."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ class AdapterCard:
         label_words: The words that say them.
         max_length: The most tokens of an example.
         layout: The factorisation it was trained in, `"peft"` or `"native"`.
+        chat_template: The chat template's Jinja source, where dialogues are said with one.
         version: The kerastune that wrote it.
     """
 
@@ -47,6 +49,7 @@ class AdapterCard:
     label_words: tuple[str, ...]
     max_length: int
     layout: str
+    chat_template: str = ""
     version: str = dataclasses.field(default_factory=lambda: importlib.metadata.version("kerastune"))
 
     def require_same(self, other: "AdapterCard", where: Path) -> None:
@@ -60,6 +63,7 @@ class AdapterCard:
             ("tokenizer_fingerprint", "tokenizer"),
             ("prompt", "prompt"),
             ("completion", "completion"),
+            ("chat_template", "chat template"),
             ("labels", "labels"),
             ("label_words", "label words"),
         ):
@@ -67,10 +71,18 @@ class AdapterCard:
             if mine != theirs:
                 if name.endswith("fingerprint"):
                     mine, theirs = f"{self.model} ({mine[:12]})", f"{other.model} ({theirs[:12]})"
+                elif name == "chat_template":  # named, since the sources are long
+                    mine, theirs = (
+                        f"{one.template} ({_short_hash(one.chat_template)})" for one in (self, other)
+                    )
                 raise AdapterError(
                     f"{where}: the adapter was trained with another {what}: expected {mine!r}, "
                     f"received {theirs!r}; use what it was trained with, or train a new one"
                 )
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def write_card(folder: Path, card: AdapterCard) -> None:

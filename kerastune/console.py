@@ -6,17 +6,25 @@ from typing import Any
 
 from kerastune.comparing import Compared
 from kerastune.converting import Converted
-from kerastune.dataset import DataReport
 from kerastune.ensemble import Ensembled
 from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
+from kerastune.exporting import Exported
 from kerastune.fine_tuning import Plan
 from kerastune.mainjob import Results
 from kerastune.merging import Merged
 from kerastune.parity import Line
 from kerastune.run import Run
 from kerastune.score_file import Submitted
+from kerastune.session import Report
 from kerastune.verbalizers import Candidate
+
+_LOSSES = {
+    "label": "the label",
+    "completion": "the completion",
+    "all": "the whole text",
+    "assistant": "the assistant's turns",
+}
 
 
 def say(what: Any) -> None:
@@ -26,7 +34,7 @@ def say(what: Any) -> None:
     Console(markup=False, highlight=False, soft_wrap=isinstance(what, str)).print(what)
 
 
-def print_report(report: DataReport) -> None:
+def print_report(report: Report) -> None:
     """Print a data report."""
     say(report.render())
 
@@ -40,7 +48,7 @@ def print_plan(plan: Plan) -> None:
             f"{info.trainable:,} trainable parameters ({info.trainable / info.parameters:.2%})\n"
             f"training  {plan.rows} rows x {spec.epochs} epoch(s), {plan.steps} steps of "
             f"{spec.batch_size} x {spec.accumulate} rows of {' or '.join(map(str, plan.lengths))} tokens, "
-            f"loss on the {plan.loss_on}\n"
+            f"loss on {_LOSSES[plan.loss_on]}\n"
         )
     else:
         trains = "training  none: the model answers as it is\n"
@@ -54,9 +62,11 @@ def print_plan(plan: Plan) -> None:
         f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}"
         + (f" ({info.dtype_reason})" if info.dtype_reason else "")
         + f"\n{trains}"
-        f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}{shown}"
+        f"prompt    template {plan.template}"
+        + (f", labels said {' / '.join(plan.words)}{shown}" if plan.words else "")
         + (f"\nmemory    {needed}" if needed else "")
-        + (f"\ntruncated {plan.truncated} rows to {spec.max_length} tokens" if plan.truncated else "")
+        + (f"\ntruncated {plan.truncated} rows to {plan.max_length} tokens" if plan.truncated else "")
+        + "".join(f"\nleft out  {row}" for row in plan.left)
         + ("\ngoing on from the checkpoint that is there" if plan.resumed else "")
     )
 
@@ -139,6 +149,18 @@ def print_merged(merged: Merged) -> None:
         f"{merged.relative:.2g} of the largest logit"
     )
     for note in merged.notes:
+        say(note)
+
+
+def print_exported(exported: Exported) -> None:
+    """Print where a GGUF file is, and how far its logits are from those of the model that it is of."""
+    say(f"{exported.path}: GGUF, {exported.kind}, {exported.size / 1e6:,.1f} MB")
+    say(
+        f"read back: the same token ids, logits on {exported.rows} rows: largest difference "
+        f"{exported.absolute:.2g}, {exported.relative:.2g} of the largest logit; the likeliest token is the "
+        f"same after {exported.same_token:.1%} of the tokens"
+    )
+    for note in exported.notes:
         say(note)
 
 

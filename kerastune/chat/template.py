@@ -58,7 +58,7 @@ class ChatTemplate:
             dialogue: The messages.
             add_generation_prompt: Whether the head of the assistant's next turn follows.
         """
-        return self.render_broken(dialogue, add_generation_prompt=add_generation_prompt).replace(_BREAK, "")
+        return plain(self.render_broken(dialogue, add_generation_prompt=add_generation_prompt))
 
     def render_broken(self, dialogue: Dialogue, *, add_generation_prompt: bool = False) -> str:
         """Render a dialogue with the control tokens that its contents hold broken, for `pieces`."""
@@ -72,11 +72,11 @@ class ChatTemplate:
         end = 0
         for match in self._control.finditer(broken):
             if match.start() > end:
-                yield Piece(broken[end : match.start()].replace(_BREAK, ""))
+                yield Piece(plain(broken[end : match.start()]))
             yield Piece(match[0], ids[match[0]])
             end = match.end()
         if end < len(broken):
-            yield Piece(broken[end:].replace(_BREAK, ""))
+            yield Piece(plain(broken[end:]))
 
     @cached_property
     def has_system_role(self) -> bool:
@@ -135,8 +135,18 @@ class ChatTemplate:
         return re.compile("|".join(map(re.escape, reversed(tokens))) or r"(?!)")
 
 
+def plain(broken: str) -> str:
+    """Take the breaks out of what `ChatTemplate.render_broken` returned."""
+    return broken.replace(_BREAK, "")
+
+
 def _broken(match: re.Match[str]) -> str:
     return match[0][0] + _BREAK + match[0][1:]
+
+
+def own_template(files: ModelFiles) -> str | None:
+    """The Jinja template in a model's own files; None where there is none: it was not made for chats."""
+    return _own_source(files.path, _optional(files.path / "tokenizer_config.json"))
 
 
 def load_chat_template(files: ModelFiles, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
@@ -153,7 +163,7 @@ def load_chat_template(files: ModelFiles, tokenizer: Tokenizer, name: str | None
             token that the template needs.
     """
     settings = _optional(files.path / "tokenizer_config.json")
-    own = _own_source(files.path, settings)
+    own = own_template(files)
     if name is None:
         name = (
             OWN if own is not None else next(key for key in NAMED_TEMPLATES if not _lacking(key, tokenizer))

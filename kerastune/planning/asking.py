@@ -14,7 +14,8 @@ from kerastune.planning.memory import DTYPE_BYTES, Quantization
 from kerastune.planning.shapes import Shape
 from kerastune.precision import choose_dtype
 from kerastune.stack import find_device
-from kerastune.task import get_task
+from kerastune.task import Task
+from kerastune.text_task import find_task
 
 
 def plan_training(
@@ -37,18 +38,19 @@ def plan_training(
     if length is not None and length < 2:
         raise ConfigError(f"length: expected 2 or more, received {length}")
     shape, stored = find_shape(config.model.model)
-    length = config.train.max_length if length is None else length
-    task = get_task(config.task)
+    task = find_task(config.task)
+    length = length or config.train.max_length or task.max_length
     loss_on = config.train.loss_on or task.loss_on
-    # An answer that is one token has the end token beside it, where that is trained.
-    answers = {"label": 1, "completion": 2, "all": length - 1}[loss_on]
+    # An answer that is one token has the end token beside it, where that is trained; a dialogue may be
+    # all answer.
+    answers = {"label": 1, "completion": 2}.get(loss_on, length - 1)
     work = _work(
         config,
         shape,
         _device(config, device),
         length=length,
         answers=answers,
-        choices=len(task.labels) if loss_on == "label" else 0,
+        choices=len(task.labels) if isinstance(task, Task) and loss_on == "label" else 0,
         quantization=cast("Quantization | None", quantize),
         stored_dtype=stored,
     )

@@ -16,6 +16,7 @@ from kerastune.errors import AdapterError, DataError, OutputError
 from kerastune.evaluated_scores import METRICS
 from kerastune.json_files import read_object
 from kerastune.run import ADAPTER, MANIFEST, Run
+from kerastune.task import TASKS
 from kerastune.training_rows import training_rows
 
 #: The model card's name in the adapter's folder: the hub shows the file of this name.
@@ -117,9 +118,9 @@ def dataset_card(run: Run, *, language: str = "ko") -> str:
         run: The run.
         language: See `write_cards`.
     """
-    rows, notes = training_rows(run)
-    recorded = _manifest(run).get("train") or {}
-    counts = {}
+    recorded, counts = _manifest(run).get("train") or {}, {}
+    # A task whose answers are texts has no labels to count.
+    rows, notes = training_rows(run) if run.config.task in TASKS else (None, [])
     if rows is not None:
         labels = read_labels(rows).tolist()
         counts = {label: labels.count(index) for index, label in enumerate(rows.task.labels)}
@@ -197,14 +198,14 @@ def _options(run: Run) -> dict[str, Any]:
 def _measured(run: Run) -> dict[str, Any]:
     """The tables that this very adapter was measured on, out of `metrics.json`."""
     path, adapter = run.folder / METRICS, run.provenance()["adapter_sha256"]
-    if not path.is_file():
+    if run.config.task not in TASKS or not path.is_file():
         return {}
     entries = read_object(path, DataError, "run kerastune evaluate again")
     try:
         return {
             name: entry
             for name, entry in entries.items()
-            if entry["table"]["scored_by"]["adapter"] == adapter
+            if entry["table"]["scored_by"]["adapter"] == adapter and "accuracy" in entry["model"]
         }
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: lacks or misstates a key: {error}; run kerastune evaluate again") from error
