@@ -133,6 +133,7 @@ def dataset_card(run: Run, *, language: str = "ko") -> str:
         rows=recorded.get("rows") if rows is None else len(rows),
         sha256=recorded.get("sha256"),
         columns=[] if rows is None else list(rows.frame.columns),
+        labelled=run.config.task in TASKS,
         counts=counts,
         notes=notes,
     )
