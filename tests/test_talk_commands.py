@@ -13,6 +13,7 @@ import pytest
 
 from kerastune.cli import main
 
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}<eos>{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -82,13 +83,13 @@ def test_chat_through_a_terminal_and_a_pipe(talker):
         while not re.search(pattern, screen):
             assert time.monotonic() < end, screen
             if select.select([ours], [], [], 0.2)[0]:
-                screen += os.read(ours, 4096).decode(errors="replace")
+                screen += ESCAPES.sub("", os.read(ours, 4096).decode(errors="replace"))
         screen = ""
 
     try:
-        wait_for("> ")
+        wait_for(">")
         os.write(ours, "국물이 짠\x7f진하고\r".encode())
-        wait_for("진하고[^>]*> ")
+        wait_for("진하고.*\n[^>]*>")
         os.write(ours, "버릴 줄\x03/help\r".encode())
         wait_for("/reset")
         os.write(ours, "/system 짧게\r".encode())
