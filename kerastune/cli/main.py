@@ -18,6 +18,7 @@ from kerastune.cli import (
     publish_commands,
     report_command,
     score_command,
+    talk_commands,
     verbalizers_command,
 )
 from kerastune.errors import KerastuneError
@@ -46,6 +47,8 @@ app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)
 app.command("export")(adapter_commands.export)
+app.command("generate")(talk_commands.generate)
+app.command("chat")(talk_commands.chat)
 app.command("card")(publish_commands.card)
 app.command("push")(publish_commands.push)
 app.command("parity")(proof_commands.parity)
