@@ -131,24 +131,6 @@ class Geometry:
         return int(np.prod(self.shape(self.produced)))
 
     @property
-    def heads_apart(self) -> bool:
-        """Whether the kernel has more than one axis of inputs or of outputs."""
-        return len(self.kernel) > 2
-
-    @property
-    def inputs_first(self) -> tuple[int, ...]:
-        """The kernel's axes with those that the product sums over in front."""
-        return tuple(self.kernel.index(letter) for letter in self.contracted + self.produced)
-
-    def product(self, layer: Any, inputs: Any) -> Any:
-        """Compute an `EinsumDense` layer's outputs as the product of two matrices, which they are."""
-        kernel = ops.reshape(ops.transpose(layer.kernel, self.inputs_first), (self.fan_in, self.fan_out))
-        rows = ops.shape(inputs)[: len(self.inputs) - len(self.contracted)]
-        outputs = ops.matmul(ops.reshape(inputs, (-1, self.fan_in)), kernel)
-        outputs = ops.reshape(outputs, (*rows, *self.shape(self.produced)))
-        return outputs if layer.bias is None else outputs + layer.bias
-
-    @property
     def heads(self) -> int:
         """In the native geometry: how many A share one B."""
         return int(np.prod(self.shape(self.produced[:-1])))
@@ -283,11 +265,9 @@ class LoraLayer:
 
 def _adapted(base_call: Any, lora: LoraLayer, scale: float) -> Any:
     """The layer's call with the update added on."""
-    # XLA on a CPU lays the kernels of einsums with heads out anew, forward and backward: a sixth of a step.
-    plain = keras.config.backend() == "jax" and lora.geometry.heads_apart
 
-    def call(layer: Any, inputs: Any, training: bool | None = None) -> Any:
-        outputs = lora.geometry.product(layer, inputs) if plain else base_call(inputs)
+    def call(_: Any, inputs: Any, training: bool | None = None) -> Any:
+        outputs = base_call(inputs)
         inputs = ops.cast(inputs, "float32")
         if lora.dropout is not None:
             inputs = lora.dropout(inputs, training=training)

@@ -11,8 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerastune.keras_stack.lora import Geometry
-
 #: Inputs of a model, by name, or one array -> its outputs.
 Forward = Callable[[Any], Any]
 
@@ -52,73 +50,21 @@ def _values(variables: Sequence[Any]) -> list[Any]:
     return [variable.value for variable in variables]
 
 
-class _Fixed:
-    """A model's variables that a program takes as arguments and leaves as they are.
-
-    XLA on a CPU has no product for a kernel `[heads, in, size]` and would lay it out anew in every step. So
-    such kernels are handed over as `[in, heads, size]`, and told to be transposed: that is a way to read
-    them, and costs nothing.
-
-    Args:
-        model: A Keras model.
-    """
-
-    def __init__(self, model: Any) -> None:
-        import jax
-
-        self.variables = model.non_trainable_variables
-        self._axes = _inputs_first(model) if jax.default_backend() == "cpu" else {}
-        self._arranged: dict[int, tuple[Any, Any]] = {}
-
-    def values(self) -> list[Any]:
-        """The arguments."""
-        return [self._value(variable) for variable in self.variables]
-
-    def _value(self, variable: Any) -> Any:
-        value, axes = variable.value, self._axes.get(id(variable))
-        if axes is None:
-            return value
-        # Weights may be assigned between two calls.
-        of, arranged = self._arranged.get(id(variable), (None, None))
-        if of is not value:
-            arranged = keras.ops.transpose(value, axes)
-            self._arranged[id(variable)] = (value, arranged)
-        return arranged
-
-    def restored(self, values: Sequence[Any]) -> list[Any]:
-        """The arguments in the variables' own shapes, inside of the program."""
-        return [
-            keras.ops.transpose(value, np.argsort(axes)) if axes else value
-            for value, axes in zip(values, (self._axes.get(id(one)) for one in self.variables), strict=True)
-        ]
-
-
-def _inputs_first(model: Any) -> dict[int, tuple[int, ...]]:
-    """Kernels whose inputs lie between their outputs: the variable's id -> its axes with the inputs first."""
-    found = {}
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.EinsumDense) and layer.built:
-            axes = Geometry.of(layer).inputs_first
-            if axes != tuple(range(len(axes))):
-                found[id(layer.kernel)] = axes
-    return found
-
-
 class _JaxForward:
     """A forward pass on JAX; the weights are arguments, so that none is compiled in."""
 
     def __init__(self, model: Any) -> None:
         import jax
 
-        self._trainable, self._fixed = model.trainable_variables, _Fixed(model)
+        self._trainable, self._fixed = model.trainable_variables, model.non_trainable_variables
 
         def run(trainable: list[Any], fixed: list[Any], inputs: Any) -> Any:
-            return model.stateless_call(trainable, self._fixed.restored(fixed), inputs, training=False)[0]
+            return model.stateless_call(trainable, fixed, inputs)[0]
 
         self._run = jax.jit(run)
 
     def __call__(self, inputs: Any) -> Any:
-        return self._run(_values(self._trainable), self._fixed.values(), inputs)
+        return self._run(_values(self._trainable), _values(self._fixed), inputs)
 
 
 class _JaxStep:
@@ -127,17 +73,16 @@ class _JaxStep:
     def __init__(self, model: Any, optimizer: Any) -> None:
         import jax
 
-        self._trainable, self._optimizer, self._fixed = model.trainable_variables, optimizer, _Fixed(model)
+        self._trainable, self._optimizer = model.trainable_variables, optimizer
+        self._fixed = model.non_trainable_variables
         weights = {id(weight) for weight in model.weights}
         # Which of them are no weights: the states of dropout's random numbers.
-        drawn = [place for place, one in enumerate(self._fixed.variables) if id(one) not in weights]
-        self._draws = [self._fixed.variables[place] for place in drawn]
+        drawn = [place for place, one in enumerate(self._fixed) if id(one) not in weights]
+        self._draws = [self._fixed[place] for place in drawn]
 
         def run(trainable: list[Any], moments: list[Any], fixed: list[Any], inputs: Any) -> Any:
             def loss_of(trainable: list[Any]) -> Any:
-                losses, states = model.stateless_call(
-                    trainable, self._fixed.restored(fixed), inputs, training=True
-                )
+                losses, states = model.stateless_call(trainable, fixed, inputs, training=True)
                 return keras.ops.sum(losses), [states[place] for place in drawn]
 
             (loss, draws), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
@@ -149,7 +94,7 @@ class _JaxStep:
     def __call__(self, inputs: Mapping[str, Any]) -> float:
         optimizer = self._optimizer.variables
         loss, *changed = self._run(
-            _values(self._trainable), _values(optimizer), self._fixed.values(), dict(inputs)
+            _values(self._trainable), _values(optimizer), _values(self._fixed), dict(inputs)
         )
         for variables, values in zip((self._trainable, optimizer, self._draws), changed, strict=True):
             for variable, value in zip(variables, values, strict=True):
