@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from hf_bridge.loading import load_model
 from kerastune.batching import Batch
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
-from kerastune.stack import GenerationSpec, Prefix, StackInfo
+from kerastune.stack import Prefix, StackInfo
 
 if TYPE_CHECKING:
+    from hf_bridge.generation import CachedDecoder
     from hf_bridge.training import Trainer
 
 
@@ -122,11 +124,11 @@ class HfStack:
             final = hidden[self._torch.arange(len(last)), last.to(hidden.device)]
             return np.asarray(self._head(final, label_ids).cpu().numpy())
 
-    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
-        """Continue prompts; see `Stack.generate`."""
-        from hf_bridge.generation import generate
+    def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
+        """Begin to continue prompts; see `Stack.start_decoding`."""
+        from hf_bridge.generation import CachedDecoder
 
-        return generate(self._model, prompts, spec)
+        return CachedDecoder(self._model, prompts, spec)
 
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter; see `Stack.get_adapter`."""

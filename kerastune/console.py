@@ -1,5 +1,6 @@
 """What is printed: the plan, the results, where the files are. Results go to the output stream."""
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
 from kerastune.exporting import Exported
 from kerastune.fine_tuning import Plan
+from kerastune.generating import Generated
 from kerastune.mainjob import Results
 from kerastune.merging import Merged
 from kerastune.parity import Line
@@ -162,6 +164,20 @@ def print_exported(exported: Exported) -> None:
     )
     for note in exported.notes:
         say(note)
+
+
+def print_answers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print answers: a single one as it is, several as JSON Lines."""
+    if len(rows) == 1:
+        print(rows[0]["answer"])
+        return
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+
+
+def print_generated(generated: Generated) -> None:
+    """Print where a file of answers is, and how many stopped by themselves."""
+    say(f"{generated.path}: {generated.rows} answers, {generated.stopped} of them stopped by themselves")
 
 
 def print_submission(submitted: Submitted) -> None:

@@ -38,6 +38,10 @@ class OutputError(KerastuneError):
     """A result could not be written; nothing half-written was left behind."""
 
 
+class HubError(KerastuneError):
+    """The hub refuses an upload, or cannot be reached; what is on disk is as it was."""
+
+
 class MissingExtraError(KerastuneError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

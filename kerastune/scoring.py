@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from kerastune.atomic import write_text
 from kerastune.batching import Batch, bucket_lengths, scoring_batches
 from kerastune.config import ScoreSpec
+from kerastune.decoding import GenerationSpec, answers
 from kerastune.encoding import Encoded, Encoder, Encodings
 from kerastune.memory import explained_memory_errors
 from kerastune.prefix import pays, shared_prefix
 from kerastune.progress import Advance, progress
-from kerastune.stack import GenerationSpec, Prefix, Stack
+from kerastune.stack import Prefix, Stack
 from kerastune.task import Label
 
 INVALID = -1
@@ -243,9 +244,9 @@ def generate_labels(
     ):
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            answers = stack.generate([examples[index].prompt_ids for index in indices], spec)
-            for index, answer in zip(indices, answers, strict=True):
-                labels[index] = parse_label(tokenizer.decode(answer), words)
+            written = answers(stack, [examples[index].prompt_ids for index in indices], spec)
+            for index, answer in zip(indices, written, strict=True):
+                labels[index] = parse_label(tokenizer.decode(answer.token_ids), words)
             advance(len(indices))
     return labels
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kerastune.batching import Batch
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.decoding import Decoder, GenerationSpec
 from kerastune.devices import Device, this_machine
 from kerastune.errors import ConfigError
 from kerastune.lora import Factors
@@ -42,39 +43,6 @@ class StackInfo:
     parameters: int
     trainable: int
     dtype_reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GenerationSpec:
-    """How prompts are continued, and how the next token is chosen.
-
-    Args:
-        max_new_tokens: The most tokens that are written.
-        stop_ids: Tokens that end an answer; they are left out of it.
-        pad_id: The token put at padding.
-        temperature: 0 takes the likeliest token; higher is more random.
-        top_k: Only this many likeliest tokens are drawn from; 0 draws from all.
-        top_p: Only the likeliest tokens that make up this probability are drawn from.
-        seed: Seed of the draws.
-    """
-
-    max_new_tokens: int
-    stop_ids: tuple[int, ...]
-    pad_id: int
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int = 0
-
-    def until_stop(self, ids: Sequence[int]) -> list[int]:
-        """Cut an answer off at its first stop token, and at `max_new_tokens`.
-
-        Example:
-            >>> GenerationSpec(max_new_tokens=3, stop_ids=(1,), pad_id=0).until_stop([7, 1, 9])
-            [7]
-        """
-        ids = list(ids[: self.max_new_tokens])
-        return ids[: next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))]
 
 
 @dataclass(frozen=True)
@@ -180,8 +148,13 @@ class Stack(Protocol):
             prefix: What `prefill` returned of the tokens before.
         """
 
-    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
-        """Continue each prompt until a stop token or `max_new_tokens`; only what is new is returned."""
+    def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> Decoder:
+        """Begin to continue prompts of any lengths in one batch; `kerastune.decoding` chooses the tokens.
+
+        Args:
+            prompts: The prompts' ids.
+            spec: The most tokens that will be written, and the token put at padding.
+        """
 
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter: Hugging Face's module path -> the module's update."""

@@ -12,6 +12,7 @@ from kerastune.atomic import write_text
 from kerastune.chat.encoders import DialogueEncoder
 from kerastune.chat.messages import Dialogue
 from kerastune.chat.reading import Dialogues, read_dialogues
+from kerastune.decoding import Answer, GenerationSpec, answers
 from kerastune.encoding import Encoded
 from kerastune.errors import ConfigError
 from kerastune.evaluated_scores import METRICS
@@ -21,7 +22,7 @@ from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective
 from kerastune.progress import progress
 from kerastune.run import Run
-from kerastune.stack import GenerationSpec, Stack
+from kerastune.stack import Stack
 from kerastune.text_session import TextSession, encode_rows
 from kerastune.text_task import TextTask, find_task
 from kerastune.validation import validate
@@ -154,10 +155,10 @@ def evaluate_dialogues(
         stop_ids=session.encoder.stop_ids,
         pad_id=session.encoder.tokenizer.pad_id,
     )
-    measured, answers = {}, {}
+    measured, found = {}, {}
     for name in _states(session.stack, run.config.train.epochs > 0):
-        answers[name] = generate_answers(session, used.dialogues, spec, show=show)
-        measured[name] = measure_texts(answers[name], _loss(session, list(encoded.values())))
+        found[name] = generate_answers(session, used.dialogues, spec, show=show)
+        measured[name] = measure_texts(found[name], _loss(session, list(encoded.values())))
     chosen = np.unique(np.linspace(0, len(used) - 1, _SAMPLES).round().astype(int)).tolist()
     return TextEvaluation(
         table={
@@ -174,7 +175,7 @@ def evaluate_dialogues(
                 row_id=used.ids[row],
                 prompt=used.dialogues[row].messages[-2].content,
                 reference=used.dialogues[row].messages[-1].content,
-                answers={name: found.texts[row] for name, found in answers.items()},
+                answers={name: one.texts[row] for name, one in found.items()},
             )
             for row in chosen
         ),
@@ -219,7 +220,7 @@ def generate_answers(
     encoder: DialogueEncoder = session.encoder
     prompts = [encoder.prompt_ids(encoder.fit(dialogue).before_answer) for dialogue in dialogues]
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable").tolist()
-    found: dict[int, tuple[int, ...]] = {}
+    found: dict[int, Answer] = {}
     size = session.config.score.score_batch_size
     longest = max(map(len, prompts)) + spec.max_new_tokens
     with (
@@ -228,14 +229,13 @@ def generate_answers(
     ):
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            answers = session.stack.generate([prompts[row] for row in rows], spec)
-            found |= {row: tuple(answer) for row, answer in zip(rows, answers, strict=True)}
+            written = answers(session.stack, [prompts[row] for row in rows], spec)
+            found |= dict(zip(rows, written, strict=True))
             advance(len(rows))
-    ids = [found[row] for row in range(len(prompts))]
+    ordered = [found[row] for row in range(len(prompts))]
     return Answers(
-        texts=tuple(encoder.tokenizer.decode(answer).strip() for answer in ids),
-        ids=tuple(ids),
-        # The token that stops an answer is left out of it, so one of the full length met none.
-        stopped=tuple(len(answer) < spec.max_new_tokens for answer in ids),
+        texts=tuple(encoder.tokenizer.decode(answer.token_ids).strip() for answer in ordered),
+        ids=tuple(answer.token_ids for answer in ordered),
+        stopped=tuple(answer.stopped for answer in ordered),
         references=tuple(dialogue.messages[-1].content for dialogue in dialogues),
     )

@@ -148,6 +148,16 @@ class TextTask:
             f"{self.name!r}, received {', '.join(map(str, row)) or 'none'}; rename them"
         )
 
+    def prompt(self, row: Mapping[str, Any]) -> Dialogue:
+        """Make the dialogue of a row up to where the model answers; the row may lack the answer.
+
+        Raises:
+            DataError: See `dialogue`.
+        """
+        answers = {form.assistant: "-" for form in self.forms if isinstance(form, FieldsForm)}
+        dialogue = self.dialogue({**row, **answers})
+        return dialogue if dialogue.answer is None else dialogue.before_answer
+
 
 TEXT_TASKS: Mapping[str, TextTask] = {
     task.name: task

@@ -17,7 +17,7 @@ from tests.test_imports import HEAVY
 
 COMMANDS = [
     ["run"], ["train"], ["score"], ["ensemble"], ["evaluate"], ["calibrate"], ["preview"], ["convert"],
-    ["merge"], ["report"], ["verbalizers"], ["data", "report"], ["data", "pull", "tarr"],
+    ["merge"], ["report"], ["card"], ["push"], ["verbalizers"], ["data", "report"], ["data", "pull", "tarr"],
 ]  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def test_an_error_of_our_own_says_so(kerastune, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("kerastune.dataset.read_dataset", broken)
+    monkeypatch.setattr("kerastune.row_preview.preview_file", broken)
     status, _, err = kerastune("preview", "--input", "x.tsv")
     assert status == 1
     assert err == (
@@ -125,7 +125,7 @@ def test_interrupted(kerastune, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kerastune.dataset.read_dataset", interrupted)
+    monkeypatch.setattr("kerastune.row_preview.preview_file", interrupted)
     status, _, err = kerastune("preview", "--input", "x.tsv")
     assert (status, err.strip()) == (130, "kerastune: interrupted")
 

@@ -49,6 +49,16 @@ def test_the_longest_word_wins():
     assert parse_label("좋아요", ("좋아", "좋아요")) == 1
 
 
+class Dictated:
+    """Writes planned tokens, then whatever."""
+
+    def __init__(self, texts):
+        self.texts = [[*text, 0, 0, 0] for text in texts]
+
+    def step(self, _tokens):
+        return {row: np.eye(1, 1000, text.pop(0), np.float32)[0] for row, text in enumerate(self.texts)}
+
+
 class Echo:
     """Logits of a label are its number times the prompt's length; what it writes is planned by length."""
 
@@ -59,9 +69,8 @@ class Echo:
         lengths = batch.padding_mask.sum(axis=1)
         return np.outer(lengths, np.arange(len(label_ids))).astype(np.float32) / 100
 
-    def generate(self, prompts, spec):
-        assert spec.stop_ids
-        return [self.answers[tuple(prompt)] for prompt in prompts]
+    def start_decoding(self, prompts, _spec):
+        return Dictated([self.answers[tuple(prompt)] for prompt in prompts])
 
 
 @pytest.fixture
@@ -94,7 +103,7 @@ def test_out_of_memory_names_the_option(encoder, reviews):
         raise RuntimeError("RESOURCE_EXHAUSTED")
 
     stack = Echo()
-    stack.label_logits = stack.generate = full
+    stack.label_logits = stack.start_decoding = full
     encodings = encoder.encode(reviews)
     with pytest.raises(ModelError, match=r"out of memory at 32 rows of \d+ tokens; lower score_batch_size"):
         label_log_probabilities(stack, encodings, pad_id=0, show=False)

@@ -15,8 +15,10 @@ from kerastune.cli import (
     evaluate_command,
     plan_command,
     proof_commands,
+    publish_commands,
     report_command,
     score_command,
+    talk_commands,
     verbalizers_command,
 )
 from kerastune.errors import KerastuneError
@@ -45,6 +47,10 @@ app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)
 app.command("export")(adapter_commands.export)
+app.command("generate")(talk_commands.generate)
+app.command("chat")(talk_commands.chat)
+app.command("card")(publish_commands.card)
+app.command("push")(publish_commands.push)
 app.command("parity")(proof_commands.parity)
 app.command("compare")(proof_commands.compare)
 app.add_typer(data_commands.app, name="data")

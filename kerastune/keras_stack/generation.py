@@ -1,59 +1,77 @@
-"""Generation with KerasHub's samplers: prompts as ids in, answers as ids out."""
+"""Decoding with KerasHub's caches: prompts as ids in, logits a token out."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras_hub
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
-from kerastune.stack import GenerationSpec
+from kerastune.decoding import GenerationSpec
+from kerastune.keras_stack.compiling import compiled
 
 # Prompts and answers are laid out in multiples of this, so that few lengths are compiled.
-_MULTIPLE = 32
-
-
-def make_sampler(spec: GenerationSpec) -> Any:
-    """Choose KerasHub's sampler: greedy at temperature 0, else top-p within top-k."""
-    if spec.temperature == 0:
-        return keras_hub.samplers.GreedySampler()
-    kwargs = {"temperature": spec.temperature, "seed": spec.seed}
-    if spec.top_p < 1:
-        return keras_hub.samplers.TopPSampler(p=spec.top_p, k=spec.top_k or None, **kwargs)
-    if spec.top_k:
-        return keras_hub.samplers.TopKSampler(k=spec.top_k, **kwargs)
-    return keras_hub.samplers.RandomSampler(**kwargs)
+_MULTIPLE = 64
 
 
 class Generator:
-    """A KerasHub model as a continuer of prompts; programs are compiled once a sampling and a length.
+    """A KerasHub model as a continuer of prompts; programs are compiled once a batch's shape.
 
     Args:
         causal_lm: A KerasHub causal language model.
     """
 
     def __init__(self, causal_lm: Any) -> None:
-        self._causal_lm = causal_lm
-        self._spec: GenerationSpec | None = None
+        takes_images = "img_embeddings" in inspect.signature(causal_lm._build_cache).parameters
 
-    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
-        """Continue prompts of any lengths in one batch; see `Stack.generate`."""
-        if spec != self._spec:
-            self._causal_lm.compile(sampler=make_sampler(spec))
-            self._spec = spec
-        length = max(map(len, prompts)) + spec.max_new_tokens
+        def fill(token_ids: Any, padding_mask: Any) -> Any:
+            # A text model has no images, whose arguments Gemma 3 wants all the same.
+            more = (None, None, padding_mask, None) if takes_images else ()
+            return causal_lm._build_cache(token_ids, *more)[1]
+
+        def step(tokens: Any, cache: Any, index: Any) -> Any:
+            logits, _, cache = causal_lm.call_with_cache(tokens, cache, index)
+            return ops.cast(logits[:, 0], "float32"), cache
+
+        self._fill, self._step = compiled(causal_lm, fill), compiled(causal_lm, step)
+
+    def start(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
+        """Read prompts; see `Stack.start_decoding`."""
+        return CachedDecoder(self._fill, self._step, prompts, spec)
+
+
+class CachedDecoder:
+    """Prompts padded on the right, all of them at one place of their texts.
+
+    KerasHub's caches are written at one index for all rows, so that a row whose prompt is longer is still
+    being read while others are written on.
+
+    Args:
+        fill: Token ids and mask -> cache.
+        step: Tokens, cache and index -> logits and cache.
+        prompts: The prompts' ids.
+        spec: The most tokens that will be written, and the pad.
+    """
+
+    def __init__(self, fill: Any, step: Any, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> None:
+        self._step_on = step
+        self._lengths = [len(prompt) for prompt in prompts]
+        length = max(self._lengths) + spec.max_new_tokens
         length = -(-length // _MULTIPLE) * _MULTIPLE
-        token_ids = np.full((len(prompts), length), spec.pad_id, np.int32)
-        padding_mask = np.zeros((len(prompts), length), np.bool_)
+        self._token_ids = np.full((len(prompts), length), spec.pad_id, np.int32)
         for row, prompt in enumerate(prompts):
-            token_ids[row, : len(prompt)] = prompt
-            padding_mask[row, : len(prompt)] = True
-        # Not the model's own generate(), which stumbles over the images that a text model does not have.
-        run = self._causal_lm.make_generate_function()
-        inputs = {
-            "token_ids": ops.convert_to_tensor(token_ids),
-            "padding_mask": ops.convert_to_tensor(padding_mask),
-        }
-        outputs = run(inputs, stop_token_ids=spec.stop_ids or None)
-        written = np.asarray(ops.convert_to_numpy(outputs["token_ids"]))
-        return [spec.until_stop(written[row, len(prompt) :].tolist()) for row, prompt in enumerate(prompts)]
+            self._token_ids[row, : len(prompt)] = prompt
+        mask = np.arange(length)[None, :] < np.array(self._lengths)[:, None]
+        self._cache = fill(ops.convert_to_tensor(self._token_ids), ops.convert_to_tensor(mask))
+        self._read = min(self._lengths) - 1
+
+    def step(self, tokens: Mapping[int, int]) -> Mapping[int, NDArray[np.float32]]:
+        """Go one token on; see `Decoder.step`."""
+        for row, token in tokens.items():
+            self._token_ids[row, self._read] = token
+        column = ops.convert_to_tensor(self._token_ids[:, self._read : self._read + 1])
+        logits, self._cache = self._step_on(column, self._cache, ops.convert_to_tensor(self._read, "int32"))
+        self._read += 1
+        found = np.asarray(ops.convert_to_numpy(logits))
+        return {row: found[row] for row, length in enumerate(self._lengths) if length <= self._read}

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from kerastune.batching import Batch
 from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
+from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
 from kerastune.lora import Factors, require_shapes, require_whole
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import decide_dtype
-from kerastune.stack import GenerationSpec, Prefix, StackInfo
+from kerastune.stack import Prefix, StackInfo
 
 if TYPE_CHECKING:
-    from kerastune.keras_stack.generation import Generator
+    from kerastune.keras_stack.generation import CachedDecoder, Generator
 
 
 class KerasStack:
@@ -167,13 +168,13 @@ class KerasStack:
         inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask} | _past(prefix)
         return np.asarray(self._labels[key].predict_on_batch(inputs))
 
-    def generate(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> list[list[int]]:
-        """Continue prompts; see `Stack.generate`."""
+    def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
+        """Begin to continue prompts; see `Stack.start_decoding`."""
         from kerastune.keras_stack.generation import Generator
 
         if self._generator is None:
             self._generator = Generator(self._causal_lm)
-        return self._generator.generate(prompts, spec)
+        return self._generator.start(prompts, spec)
 
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter in PEFT's geometry; see `Stack.get_adapter`."""

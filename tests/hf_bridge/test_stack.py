@@ -9,9 +9,9 @@ import transformers
 from hf_bridge import HfStack
 from kerastune.adapter import read_peft, write_adapter
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.decoding import Answer, GenerationSpec, answers
 from kerastune.errors import AdapterError, ConfigError, ModelError
 from kerastune.models import ModelFiles, resolve_model
-from kerastune.stack import GenerationSpec
 from tests.stacks.test_adapters import card
 
 
@@ -60,15 +60,17 @@ def test_dropout_draws_from_the_run_and_from_nothing_else(stack, batch):
 def test_prompts_of_all_lengths_are_continued_as_alone(stack, encodings):
     prompts = [example.prompt_ids for example in encodings.examples]
     spec = GenerationSpec(max_new_tokens=6, stop_ids=(1,), pad_id=0)
-    assert stack.generate(prompts, spec) == [stack.generate([prompt], spec)[0] for prompt in prompts]
+    assert answers(stack, prompts, spec) == [answers(stack, [prompt], spec)[0] for prompt in prompts]
 
 
 def test_the_stop_token_ends_an_answer(stack, encodings):
     prompts = [encodings.examples[0].prompt_ids]
-    free = stack.generate(prompts, GenerationSpec(max_new_tokens=6, stop_ids=(), pad_id=0))[0]
-    assert len(free) == 6
-    stopped = stack.generate(prompts, GenerationSpec(max_new_tokens=6, stop_ids=(free[3],), pad_id=0))[0]
-    assert stopped == free[: free.index(free[3])]
+    (free,) = answers(stack, prompts, GenerationSpec(max_new_tokens=6, stop_ids=(), pad_id=0))
+    assert len(free.token_ids) == 6
+    assert not free.stopped
+    stop = free.token_ids[3]
+    (stopped,) = answers(stack, prompts, GenerationSpec(max_new_tokens=6, stop_ids=(stop,), pad_id=0))
+    assert stopped == Answer(free.token_ids[: free.token_ids.index(stop)], True)
 
 
 def test_another_backend_than_torch_is_refused():

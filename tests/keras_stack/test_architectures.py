@@ -12,11 +12,11 @@ from safetensors.numpy import load_file, save_file
 
 from kerastune.batching import Batch, make_batch
 from kerastune.config import LoraSpec, ModelSpec
+from kerastune.decoding import GenerationSpec, answers
 from kerastune.encoding import Encoded
 from kerastune.errors import ModelError
 from kerastune.keras_stack import KerasStack
 from kerastune.models import ModelFiles, resolve_model
-from kerastune.stack import GenerationSpec
 from kerastune.targets import canonical_targets, module_path
 from tests.tiny_models import ARCHITECTURES
 
@@ -132,13 +132,13 @@ def test_every_number_of_a_config_is_honoured(make_tiny_model, batch, architectu
 def test_generation_keeps_to_the_window(make_tiny_model, architecture):
     files = make_tiny_model(architecture=architecture)
     prompts = [[2, 17, 230, 41, 9], [2, 55, 6, 7, 130, 201, 77, 12]]
-    written = load(files).generate(prompts, GenerationSpec(max_new_tokens=6, stop_ids=(), pad_id=0))
+    written = answers(load(files), prompts, GenerationSpec(max_new_tokens=6, stop_ids=(), pad_id=0))
     reference = load_reference(files)
-    for prompt, ids in zip(prompts, written, strict=True):
+    for prompt, answer in zip(prompts, written, strict=True):
         expected = reference.generate(
             torch.tensor([prompt]), max_new_tokens=6, min_new_tokens=6, do_sample=False, use_cache=False
         )
-        assert ids == expected[0, len(prompt) :].tolist()
+        assert list(answer.token_ids) == expected[0, len(prompt) :].tolist()
 
 
 @pytest.mark.parametrize("architecture", ["gemma2", "qwen3"])

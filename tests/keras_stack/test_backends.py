@@ -15,7 +15,7 @@ import kerastune as kt
 import kerastune.scoring
 from kerastune.objective import Objective
 from kerastune.session import open_session
-from kerastune.stack import GenerationSpec
+from kerastune.decoding import GenerationSpec, answers
 from kerastune.validation import validate
 
 backend, model, table, folder = sys.argv[1:]
@@ -27,8 +27,9 @@ encodings = session.encoder.encode(rows)
 before = session.score(rows, show=False).log_probabilities
 kerastune.scoring.pays = lambda length, rows: length > 0
 reused = session.score(rows, show=False).log_probabilities
-ids = session.stack.generate([example.prompt_ids for example in encodings.examples[:2]],
-                             GenerationSpec(max_new_tokens=4, stop_ids=(1,), pad_id=0))
+written = answers(session.stack, [example.prompt_ids for example in encodings.examples[:2]],
+                  GenerationSpec(max_new_tokens=4, stop_ids=(1,), pad_id=0))
+ids = [list(answer.token_ids) for answer in written]
 run = kt.train(rows, out=folder, show=False, **options)
 objective = Objective("label", tuple(ids[0] for ids in encodings.label_ids))
 losses = [validate(stack, encodings.examples, objective, batch_size=5, pad_id=0).loss

@@ -9,11 +9,11 @@ import transformers
 
 from kerastune.batching import make_batch
 from kerastune.config import LoraSpec, TrainSpec
+from kerastune.decoding import GenerationSpec, answers
 from kerastune.encoding import Encodings
 from kerastune.errors import AdapterError
 from kerastune.objective import Objective
 from kerastune.scoring import label_log_probabilities
-from kerastune.stack import GenerationSpec
 from kerastune.validation import validate
 
 
@@ -75,22 +75,23 @@ def test_labels_of_one_first_token_are_scored_as_whole_sequences(make_stack, ref
 def test_greedy_generation_is_that_of_transformers(make_stack, reference, encodings):
     prompts = [example.prompt_ids for example in encodings.examples[:3]]
     spec = GenerationSpec(max_new_tokens=5, stop_ids=(1,), pad_id=0)
-    written = make_stack().generate(prompts, spec)
-    for prompt, ids in zip(prompts, written, strict=True):
+    written = answers(make_stack(), prompts, spec)
+    for prompt, answer in zip(prompts, written, strict=True):
         expected: list[int] = []
         for _ in range(5):
             token = int(reference_logits(reference, [*prompt, *expected])[-1].argmax())
             if token == 1:
                 break
             expected.append(token)
-        assert ids == expected
+        assert list(answer.token_ids) == expected
+        assert answer.stopped == (len(expected) < 5)
 
 
 @pytest.mark.parametrize("choice", [{"temperature": 0.8, "top_k": 2}, {"temperature": 1.0, "top_p": 0.6}])
 def test_sampling_draws_likely_tokens_and_repeats_with_its_seed(make_stack, reference, encodings, choice):
     prompts = [encodings.examples[0].prompt_ids] * 4
     spec = GenerationSpec(max_new_tokens=1, stop_ids=(), pad_id=0, **choice)
-    first, again = (make_stack().generate(prompts, spec) for _ in range(2))
+    first, again = (answers(make_stack(), prompts, spec) for _ in range(2))
     assert first == again
     logits = reference_logits(reference, prompts[0])[-1]
     if spec.top_k:
@@ -99,7 +100,7 @@ def test_sampling_draws_likely_tokens_and_repeats_with_its_seed(make_stack, refe
         order = np.argsort(-logits)
         mass = np.cumsum(np.exp(logits[order] - np.logaddexp.reduce(logits)))
         allowed = set(order[: int(np.searchsorted(mass, 0.6)) + 1].tolist())
-    assert {ids[0] for ids in first} <= allowed
+    assert {answer.token_ids[0] for answer in first} <= allowed
 
 
 def test_accumulated_steps_equal_one_large_step(make_stack, encodings):

@@ -1,0 +1,40 @@
+"""A function over a model's variables, compiled by the backend that Keras runs on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def compiled(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that reads a model's variables; a program for each shape of the arguments.
+
+    Args:
+        model: The model; its variables are handed over at each call, not built into the program.
+        function: Tensors in, tensors out, by operations of Keras'.
+    """
+    return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.config.backend()](model, function)
+
+
+def _jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    def stateless(values: list[Any], *arguments: Any) -> Any:
+        with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
+            return function(*arguments)
+
+    program = jax.jit(stateless)
+    return lambda *arguments: program([variable.value for variable in model.variables], *arguments)
+
+
+def _tensorflow(_: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    program: Callable[..., Any] = tf.function(function)
+    return program
+
+
+def _torch(_: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    return torch.no_grad()(function)  # type: ignore[no-any-return]
