@@ -10,7 +10,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from kerastune.atomic import atomic_folder, write_text
+from kerastune.atomic import atomic_folder, clear_leftovers, write_text
 from kerastune.errors import OutputError
 from kerastune.extras import require
 
@@ -82,8 +82,10 @@ def remembered(file: Path, cache_dir: Path, what: str, compute: Callable[[], str
     with suppress(OSError):
         return note.read_text(encoding="utf-8")
     answer = compute()
+    # Whoever else writes this note at the moment may lose its half one by the clearing, and does without.
     with suppress(OutputError):
         write_text(note, answer)
+        clear_leftovers(note.parent, note.name)
     return answer
 
 

@@ -72,6 +72,16 @@ def test_hash_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
     assert sha256_of(file, tmp_path / "cache") != first
 
 
+def test_half_a_note_of_a_killed_process_is_cleared(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    digest = sha256_of(tmp_path / "file", tmp_path)
+    (note,) = (tmp_path / "sha256").iterdir()
+    (note.parent / f".{note.name}.abcd1234").write_text(digest[:9])
+    note.unlink()
+    assert sha256_of(tmp_path / "file", tmp_path) == digest
+    assert list(note.parent.iterdir()) == [note]
+
+
 @pytest.mark.parametrize("kept", [0, 7, 30, -1])
 def test_truncated_safetensors(folder, tmp_path, kept):
     file = folder / "model.safetensors"
