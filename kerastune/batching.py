@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
+from kerastune.preference.loss import PreferenceLoss
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Batch:
         example_ids: The ids of the real rows, at most B of them.
         choices: The tokens that an answer token is one of; the loss is over these alone. Empty for the
             whole vocabulary.
+        preference: The loss of pairs, where the first half of the rows are chosen answers and the second
+            the rejected ones of the same prompts; None where each row has a loss of its own.
+        reference: `[B] float32`, of pairs: each answer's log-probability under the frozen reference.
     """
 
     token_ids: NDArray[np.int32]
@@ -32,11 +36,15 @@ class Batch:
     answer_weights: NDArray[np.float32]
     example_ids: tuple[str, ...]
     choices: tuple[int, ...] = ()
+    preference: PreferenceLoss | None = None
+    reference: NDArray[np.float32] | None = None
 
     @property
     def weight(self) -> float:
-        """The sum of the answer weights."""
-        return float(self.answer_weights.sum())
+        """What the losses' sum is divided by: the sum of the answer weights, or how many pairs there are."""
+        if self.preference is None:
+            return float(self.answer_weights.sum())
+        return float(self.answer_weights.any(axis=1).sum()) / 2
 
 
 def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) -> tuple[int, ...]:

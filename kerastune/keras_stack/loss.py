@@ -9,10 +9,14 @@ import keras
 from keras import ops
 
 from kerastune.keras_stack.prefix import hidden_after
+from kerastune.preference.loss import ArrayOps, PreferenceLoss
+
+_REWARDS = ("accuracy", "chosen", "rejected")
+_OPS = ArrayOps(softplus=ops.softplus, expm1=ops.expm1, log=ops.log)
 
 
 class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
-    """A backbone with its head at the answer positions, whose output is its own loss.
+    """A backbone with its head at the answer positions, whose output is its tokens' loss.
 
     Args:
         backbone: A KerasHub backbone with a `token_embedding` that can be reversed.
@@ -22,6 +26,14 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
         # Weights of a batch must not be rounded to the backbone's dtype on their way in.
         super().__init__(name="answer_model", dtype="float32")
         self.backbone = backbone
+        self.preference: PreferenceLoss | None = None
+        #: Means over the pairs of a step, by the names of `Rewards`.
+        self.reward_means = {name: keras.metrics.Mean(name=name) for name in _REWARDS}
+
+    def prefer(self, preference: PreferenceLoss | None) -> None:
+        """Take the loss of pairs from now on, or the tokens' own; what was compiled is dropped."""
+        if preference != self.preference:
+            self.preference, self.train_function = preference, None
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Compute each answer token's weighted cross-entropy.
@@ -47,14 +59,36 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
 
     def compute_loss(
         self,
-        x: Any = None,  # noqa: ARG002 - the signature is Keras'
-        y: Any = None,  # noqa: ARG002
+        x: Any = None,
+        y: Any = None,  # noqa: ARG002 - the signature is Keras'
         y_pred: Any = None,
         sample_weight: Any = None,  # noqa: ARG002
         training: bool = True,  # noqa: ARG002
     ) -> Any:
-        """Sum the token losses; the answer weights already carry the step's normalisation."""
-        return ops.sum(y_pred)
+        """Sum the tokens' losses, or the pairs'; the weights already carry the step's normalisation."""
+        if self.preference is None:
+            return ops.sum(y_pred)
+        chosen, rejected = ops.split(_pair_scores(x, y_pred), 2)
+        return ops.sum(self.preference.losses(chosen, rejected, _OPS) * ops.split(x["pair_weights"], 2)[0])
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Measure the pairs' rewards, where there are pairs."""
+        if self.preference is not None:
+            scores, weights = _pair_scores(x, y_pred), ops.split(x["pair_weights"], 2)[0]
+            chosen, rejected = ops.split(self.preference.beta * scores, 2)
+            for name, values in (
+                ("accuracy", ops.cast(chosen > rejected, "float32")),
+                ("chosen", chosen),
+                ("rejected", rejected),
+            ):
+                self.reward_means[name].update_state(values, weights)
+        found: dict[str, Any] = super().compute_metrics(x, y, y_pred, sample_weight)
+        return found
+
+
+def _pair_scores(inputs: dict[str, Any], token_losses: Any) -> Any:
+    """The scores of a batch's answers, the chosen ones' first; `[B]`."""
+    return (-ops.sum(token_losses, axis=1) - inputs["reference"]) / inputs["divisors"]
 
 
 class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types

@@ -1,6 +1,7 @@
 """The Keras stack: a KerasHub model with an adapter, behind the `Stack` protocol."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,18 @@ from kerastune.batching import Batch
 from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
-from kerastune.lora import Factors, require_shapes, require_whole
+from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import choose_dtype
+from kerastune.preference.loss import Rewards
+from kerastune.preference.pairs import PairArrays
 from kerastune.stack import GenerationSpec, Prefix, StackInfo
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import Generator
+
+_ONE = np.float32(1)
 
 
 class KerasStack:
@@ -48,6 +53,8 @@ class KerasStack:
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
         self._adapters: dict[str, Any] = {}
+        self._beneath: dict[str, Any] = {}
+        self._rewards: list[Rewards] = []
         self._answers: Any = None
         self._labels: dict[tuple[int, ...], Any] = {}
         self._generator: Generator | None = None
@@ -76,22 +83,28 @@ class KerasStack:
 
     def load_adapter(self, factors: Mapping[str, Factors]) -> None:
         """Put a finished adapter on the base; see `Stack.load_adapter`."""
-        from kerastune.keras_stack.lora import Geometry, adaptable_layers, lora_of
+        from kerastune.keras_stack.lora import put_on
 
-        layers = adaptable_layers(self._backbone)
-        require_whole(factors, layers)
-        geometries = {module: Geometry.of(layers[module]) for module in factors}
-        require_shapes(factors, {name: (one.fan_out, one.fan_in) for name, one in geometries.items()})
         self.remove_adapter()
-        for module, update in factors.items():
-            self._adapters[module] = lora_of(layers[module], module, update)
+        self._adapters = put_on(self._backbone, factors)
+
+    def add_to_base(self, factors: Mapping[str, Factors]) -> None:
+        """Make an adapter part of the base; see `Stack.add_to_base`."""
+        from kerastune.keras_stack.lora import put_on
+
+        self.remove_adapter()
+        for lora in self._beneath.values():
+            lora.remove()
+        self._beneath = put_on(self._backbone, factors, trainable=False)
 
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
         """Add the adapter to the base for good, and save it as a KerasHub preset; see `Stack.save_merged`."""
         from kerastune.keras_stack.merge import save_preset
 
-        for lora in self._adapters.values():
+        # Each gives its layer back as it found it, so the upper one goes first.
+        for lora in (*self._adapters.values(), *self._beneath.values()):
             lora.merge()
+        self._beneath = {}
         self._forget_adapter()
         return save_preset(self._causal_lm, self.files, folder, dtype)
 
@@ -125,11 +138,21 @@ class KerasStack:
         """Take one optimizer step; see `Stack.train_step`."""
         model = self._answer_model()
         model.optimizer.learning_rate = learning_rate
+        model.prefer(step[0].preference)
         weight = sum(batch.weight for batch in step)
         # Keras averages accumulated gradients over the batches; the loss is over the step's tokens.
         share = np.float32(len(step) / weight)
-        losses = [model.train_on_batch(_inputs(batch, batch.answer_weights * share)) for batch in step]
-        return float(np.mean(losses))
+        logs = [model.train_on_batch(_inputs(batch, share), return_dict=True) for batch in step]
+        self._rewards = [
+            Rewards(pairs=len(batch.example_ids), **{name: float(log[name]) for name in model.reward_means})
+            for batch, log in zip(step, logs, strict=True)
+            if batch.preference is not None and batch.example_ids
+        ]
+        return float(np.mean([log["loss"] for log in logs]))
+
+    def step_rewards(self) -> Rewards | None:
+        """Return the last step's rewards; see `Stack.step_rewards`."""
+        return Rewards.mean(self._rewards) if self._rewards else None
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute the keys and values of a shared beginning; see `Stack.prefill`."""
@@ -144,7 +167,7 @@ class KerasStack:
 
     def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
-        inputs = _inputs(batch, batch.answer_weights) | _past(prefix)
+        inputs = _inputs(replace(batch, preference=None)) | _past(prefix)
         return np.asarray(self._answer_model().predict_on_batch(inputs))
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
@@ -182,11 +205,13 @@ class KerasStack:
 
         if any(lora.native for lora in self._adapters.values()):
             raise ConfigError('gradients: expected an adapter in the "peft" layout, received the native one')
-        inputs = _inputs(batch, batch.answer_weights / np.float32(batch.weight))
+        model = self._answer_model()
+        model.prefer(batch.preference)
         variables = {
             (module, name): getattr(lora, name) for module, lora in self._adapters.items() for name in "ab"
         }
-        found = gradients(self._answer_model(), inputs, list(variables.values()))
+        inputs = _inputs(batch, np.float32(1 / batch.weight))
+        found = gradients(model, inputs, list(variables.values()))
         values = dict(zip(variables, found, strict=True))
         return {
             module: lora.as_factors(values[module, "a"], values[module, "b"])
@@ -241,14 +266,24 @@ class KerasStack:
         return self._answers
 
 
-def _inputs(batch: Batch, weights: NDArray[np.float32]) -> dict[str, Any]:
-    inputs = {
+def _inputs(batch: Batch, share: np.float32 = _ONE) -> dict[str, Any]:
+    """A batch's arrays by the names that the models know; its losses come out multiplied by `share`."""
+    inputs: dict[str, Any] = {
         "token_ids": batch.token_ids,
         "padding_mask": batch.padding_mask,
         "answer_positions": batch.answer_positions,
         "answer_ids": batch.answer_ids,
-        "answer_weights": weights,
     }
+    if batch.preference is None:
+        inputs["answer_weights"] = batch.answer_weights * share
+    else:
+        arrays = PairArrays.of(batch)
+        inputs |= {
+            "answer_weights": batch.answer_weights,
+            "reference": arrays.reference,
+            "divisors": arrays.divisors,
+            "pair_weights": arrays.weights * share,
+        }
     if batch.choices:  # a row each, because Keras takes every array apart by rows
         inputs["choices"] = np.tile(np.array(batch.choices, np.int32), (len(batch.token_ids), 1))
     return inputs
