@@ -119,6 +119,7 @@ def training_steps(
             raise EncodingError(
                 f"row {example.example_id!r} has no trained token; train on rows with a text and a label"
             )
+    answers = _most_answers(examples, lengths)
     for rows in _grouped(examples, batch_size * accumulate, lengths, seed):
         length = _bucket(max(len(example) for example in rows), lengths)
         yield tuple(
@@ -127,7 +128,7 @@ def training_steps(
                 rows=batch_size,
                 length=length,
                 pad_id=pad_id,
-                answers=length - 1 if whole_text else _most_answers(examples),
+                answers=length - 1 if whole_text else answers[length],
                 whole_text=whole_text,
             )
             for start in range(0, batch_size * accumulate, batch_size)
@@ -146,7 +147,7 @@ def scoring_batches(
     """
     buckets = np.asarray([_bucket(len(example), lengths) for example in examples])
     order = np.argsort([len(example) for example in examples], kind="stable")
-    answers = _most_answers(examples)
+    answers = _most_answers(examples, lengths)
     for high in lengths:
         inside = order[buckets[order] == high]
         for first in range(0, len(inside), batch_size):
@@ -156,7 +157,7 @@ def scoring_batches(
                 rows=batch_size,
                 length=high,
                 pad_id=pad_id,
-                answers=answers,
+                answers=answers[high],
             )
             yield indices, batch
 
@@ -179,15 +180,14 @@ def make_batch(
     # A row of nothing but padding would have no key to attend to; one visible token keeps it finite.
     padding_mask[len(examples) :, 0] = True
     for row, example in enumerate(examples):
-        ids = example.prompt_ids + example.completion_ids
+        ids = np.asarray(example.ids, np.int32)
         token_ids[row, : len(ids)] = ids
         padding_mask[row, : len(ids)] = True
         if example.completion_ids:
-            first = 1 if whole_text else len(example.prompt_ids)
-            trained = len(ids) - first
-            positions[row, :trained] = np.arange(first - 1, len(ids) - 1)
-            answer_ids[row, :trained] = ids[first:]
-            weights[row, :trained] = 1.0
+            trained = np.arange(1, len(ids)) if whole_text else np.asarray(example.trained)
+            positions[row, : len(trained)] = trained - 1
+            answer_ids[row, : len(trained)] = ids[trained]
+            weights[row, : len(trained)] = 1.0
     return Batch(
         token_ids=token_ids,
         padding_mask=padding_mask,
@@ -198,8 +198,12 @@ def make_batch(
     )
 
 
-def _most_answers(examples: Sequence[Encoded]) -> int:
-    return max(len(example.completion_ids) for example in examples)
+def _most_answers(examples: Sequence[Encoded], lengths: Sequence[int]) -> dict[int, int]:
+    """The most trained tokens of a text that fits into each padded length."""
+    trained = [(len(example), len(example.trained)) for example in examples]
+    return {
+        high: max((tokens for length, tokens in trained if length <= high), default=0) for high in lengths
+    }
 
 
 def _bucket(length: int, lengths: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ The mask of trained tokens comes from the position where our own prompt ends, ne
 text or the ids: the prompt's ids must be a prefix of the whole text's ids, or the encoder says so and stops.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,18 +31,39 @@ class Encoded:
     Args:
         example_id: The row's id.
         prompt_ids: The prompt, beginning with the one BOS where the model has one.
-        completion_ids: The answer and the end token; empty where the row has no label.
+        completion_ids: What follows up to the last trained token: the answer and the end token; empty where
+            the row has no answer.
         characters_lost: How many characters truncation took out of the row's fields.
+        untrained: Spans (start, stop) of the text's positions, after the prompt and in order, that are read
+            and not trained: what the user says between two answers of a dialogue.
     """
 
     example_id: str
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
     characters_lost: int = 0
+    untrained: tuple[tuple[int, int], ...] = ()
 
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.prompt_ids) + len(self.completion_ids)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The whole text's tokens."""
+        return self.prompt_ids + self.completion_ids
+
+    @property
+    def trained(self) -> tuple[int, ...]:
+        """The positions of the trained tokens, in order.
+
+        Example:
+            >>> Encoded("talk", (2, 7), (8, 1, 7, 9, 1), untrained=((4, 5),)).trained
+            (2, 3, 5, 6)
+        """
+        starts = [len(self.prompt_ids), *(stop for _, stop in self.untrained)]
+        stops = [*(start for start, _ in self.untrained), len(self)]
+        return tuple(itertools.chain(*map(range, starts, stops)))
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
 """The project's own reviews: enough of them, balanced, and no two alike."""
 
-import unicodedata
-from pathlib import Path
-
-import numpy as np
 import pytest
 
 from kerastune.dataset import Dataset, read_dataset
+from tests.data_rows import DATA, near_pairs, plain_lines
 
-REVIEWS = Path(__file__).parent.parent / "data" / "reviews"
+REVIEWS = DATA / "reviews"
 AT_LEAST = {"train": 400, "validation": 200, "test": 200, "challenge": 80}
 
 
@@ -17,29 +14,9 @@ def tables() -> dict[str, Dataset]:
     return {name: read_dataset(REVIEWS / f"{name}.tsv") for name in AT_LEAST}
 
 
-def near_pairs(texts, threshold):
-    """Pairs of texts whose sets of character trigrams have a Jaccard index over the threshold."""
-    from scipy.sparse import triu
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    trigrams = CountVectorizer(analyzer="char", ngram_range=(3, 3), binary=True, lowercase=False)
-    sets = trigrams.fit_transform(texts).astype(np.int32)
-    sizes = np.asarray(sets.sum(axis=1)).ravel()
-    shared = triu(sets @ sets.T, k=1).tocoo()
-    jaccard = shared.data / (sizes[shared.row] + sizes[shared.col] - shared.data)
-    near = jaccard > threshold
-    return [(texts[a], texts[b]) for a, b in zip(shared.row[near], shared.col[near], strict=True)]
-
-
 @pytest.mark.parametrize("name", AT_LEAST)
 def test_bytes_are_plain(name):
-    payload = (REVIEWS / f"{name}.tsv").read_bytes()
-    text = payload.decode("utf-8")
-    assert unicodedata.is_normalized("NFC", text)
-    assert not text.startswith("\ufeff")
-    assert "\r" not in text
-    assert text.endswith("\n")
-    assert all(line.count("\t") == 2 for line in text.removesuffix("\n").split("\n"))
+    assert all(line.count("\t") == 2 for line in plain_lines(REVIEWS / f"{name}.tsv"))
 
 
 @pytest.mark.parametrize("name", AT_LEAST)
