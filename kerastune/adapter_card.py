@@ -32,6 +32,7 @@ class AdapterCard:
         label_words: The words that say them.
         max_length: The most tokens of an example.
         layout: The factorisation it was trained in, `"peft"` or `"native"`.
+        chat_template: The chat template's Jinja source, where dialogues are said with one.
         version: The kerastune that wrote it.
     """
 
@@ -47,6 +48,7 @@ class AdapterCard:
     label_words: tuple[str, ...]
     max_length: int
     layout: str
+    chat_template: str = ""
     version: str = dataclasses.field(default_factory=lambda: importlib.metadata.version("kerastune"))
 
     def require_same(self, other: "AdapterCard", where: Path) -> None:
@@ -60,6 +62,7 @@ class AdapterCard:
             ("tokenizer_fingerprint", "tokenizer"),
             ("prompt", "prompt"),
             ("completion", "completion"),
+            ("chat_template", "chat template"),
             ("labels", "labels"),
             ("label_words", "label words"),
         ):

@@ -240,7 +240,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             template=self.classification_.template,
             tokenizer=shared_model(config.model).tokenizer,
             verbalizer=self.classification_.verbalizer,
-            max_length=config.train.max_length,
+            max_length=config.train.max_length or self.classification_.task.max_length,
             shots=self.shots_,
         )
 

@@ -13,7 +13,7 @@ from kerastune.targets import canonical_targets
 Backend = Literal["jax", "tensorflow", "torch"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["native", "peft"]
-LossOn = Literal["label", "completion", "all"]
+LossOn = Literal["label", "completion", "all", "assistant"]
 Mode = Literal["likelihood", "generate"]
 StackName = Literal["keras", "hf"]
 
@@ -96,9 +96,11 @@ class TrainSpec:
         warmup: Fraction of the steps in which the learning rate rises from 0; a cosine to 0 follows.
         clip_norm: The most that the gradients' global norm may be; 0 leaves them as they are.
         loss_on: `"label"` trains the choice among the labels, by their first tokens; `"completion"` the
-            answer and the end token; `"all"` the whole text. None takes the task's.
+            answer and the end token; `"all"` the whole text; `"assistant"`, for tasks whose answers are
+            texts, every answer with the token that ends it. None takes the task's.
         shots: Rows of each label that are shown in front of every text, and not trained on.
-        max_length: The most tokens of an example, without what is shown.
+        max_length: The most tokens of an example, without what is shown. None takes the task's: 256 where
+            it has labels, else 1024.
         patience: Epochs without a better validation loss after which training stops; 0 never stops.
         seed: Decides the initial adapter, the order and the dropout.
     """
@@ -112,13 +114,14 @@ class TrainSpec:
     clip_norm: float = 1.0
     loss_on: LossOn | None = None
     shots: int = 0
-    max_length: int = 256
+    max_length: int | None = None
     patience: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "max_length"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= 1, "1 or more")
         _check(
             "learning_rate", self.learning_rate, 0 < self.learning_rate < inf, "a finite number more than 0"
         )

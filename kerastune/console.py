@@ -6,7 +6,6 @@ from typing import Any
 
 from kerastune.comparing import Compared
 from kerastune.converting import Converted
-from kerastune.dataset import DataReport
 from kerastune.ensemble import Ensembled
 from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
@@ -16,7 +15,15 @@ from kerastune.merging import Merged
 from kerastune.parity import Line
 from kerastune.run import Run
 from kerastune.score_file import Submitted
+from kerastune.session import Report
 from kerastune.verbalizers import Candidate
+
+_LOSSES = {
+    "label": "the label",
+    "completion": "the completion",
+    "all": "the whole text",
+    "assistant": "the assistant's turns",
+}
 
 
 def say(what: Any) -> None:
@@ -26,7 +33,7 @@ def say(what: Any) -> None:
     Console(markup=False, highlight=False, soft_wrap=isinstance(what, str)).print(what)
 
 
-def print_report(report: DataReport) -> None:
+def print_report(report: Report) -> None:
     """Print a data report."""
     say(report.render())
 
@@ -40,7 +47,7 @@ def print_plan(plan: Plan) -> None:
             f"{info.trainable:,} trainable parameters ({info.trainable / info.parameters:.2%})\n"
             f"training  {plan.rows} rows x {spec.epochs} epoch(s), {plan.steps} steps of "
             f"{spec.batch_size} x {spec.accumulate} rows of {' or '.join(map(str, plan.lengths))} tokens, "
-            f"loss on the {plan.loss_on}\n"
+            f"loss on {_LOSSES[plan.loss_on]}\n"
         )
     else:
         trains = "training  none: the model answers as it is\n"
@@ -49,8 +56,10 @@ def print_plan(plan: Plan) -> None:
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
         f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}\n"
         f"{trains}"
-        f"prompt    template {plan.template}, labels said {' / '.join(plan.words)}{shown}"
-        + (f"\ntruncated {plan.truncated} rows to {spec.max_length} tokens" if plan.truncated else "")
+        f"prompt    template {plan.template}"
+        + (f", labels said {' / '.join(plan.words)}{shown}" if plan.words else "")
+        + (f"\ntruncated {plan.truncated} rows to {plan.max_length} tokens" if plan.truncated else "")
+        + "".join(f"\nleft out  {row}" for row in plan.left)
         + ("\ngoing on from the checkpoint that is there" if plan.resumed else "")
     )
 

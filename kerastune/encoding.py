@@ -7,13 +7,12 @@ text or the ids: the prompt's ids must be a prefix of the whole text's ids, or t
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-
-import regex
+from functools import cached_property, partial
 
 from kerastune.dataset import Dataset
 from kerastune.errors import EncodingError
 from kerastune.few_shot import Shots
+from kerastune.graphemes import longest_start
 from kerastune.task import Task
 from kerastune.template import Template
 from kerastune.tokenizer import Tokenizer
@@ -21,7 +20,7 @@ from kerastune.tokenizer import Tokenizer
 # No vocabulary in use has a piece of more characters, so a field longer than this many characters a
 # token cannot fit: it is cut before the tokenizer sees it, which keeps a 1 MB comment cheap. A grapheme
 # cut in two here is the last one, which does not fit either.
-_LONGEST_PIECE = 128
+LONGEST_PIECE = 128
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ class Encoder:
         return longest + 1 + (self.tokenizer.bos_id is not None)
 
     def _clip(self, values: Mapping[str, str]) -> dict[str, str]:
-        limit = self.max_length * _LONGEST_PIECE
+        limit = self.max_length * LONGEST_PIECE
         return {slot: text[:limit] for slot, text in values.items()}
 
     def _shorten(self, values: dict[str, str], room: int, example_id: str) -> dict[str, str]:
@@ -215,22 +214,18 @@ class Encoder:
                 f"max_length {self.max_length} has no room for template {self.template.name!r} and some "
                 f"text; expected at least {empty + self.max_length - room + 1}"
             )
+        values = dict(values)
         for slot in sorted(values, key=lambda slot: len(values[slot]), reverse=True):
-            graphemes = regex.findall(r"\X", values[slot])
-            fits, too_many = 0, len(graphemes)
-            while too_many - fits > 1:
-                middle = (fits + too_many) // 2
-                if self._length({**values, slot: "".join(graphemes[:middle])}) <= room:
-                    fits = middle
-                else:
-                    too_many = middle
-            values = {**values, slot: "".join(graphemes[:fits])}
+            values[slot] = longest_start(values[slot], partial(self._fits, values, slot, room))
             if self._length(values) <= room and any(values.values()):
                 return values
         raise EncodingError(
             f"row {example_id!r} cannot be shortened to max_length {self.max_length}: not even its first "
             "character fits; raise max_length, or drop the row"
         )
+
+    def _fits(self, values: Mapping[str, str], slot: str, room: int, text: str) -> bool:
+        return self._length({**values, slot: text}) <= room
 
     def _length(self, values: Mapping[str, str]) -> int:
         return len(self.tokenizer.encode(self._render(values)))

@@ -16,6 +16,8 @@ from kerastune.errors import AdapterError, ConfigError, DataError
 from kerastune.task import Task
 from kerastune.template import Template
 
+SHOTS = "shots.json"
+
 
 @dataclass(frozen=True)
 class Shot:

@@ -1,4 +1,4 @@
-"""Fine-tuning: labelled rows and options in, a run's folder out."""
+"""Fine-tuning: rows and options in, a run's folder out."""
 
 import hashlib
 import json
@@ -14,15 +14,13 @@ from kerastune.atomic import write_text
 from kerastune.batching import bucket_lengths
 from kerastune.config import LossOn, RunConfig, ScoreSpec
 from kerastune.config_file import write_config
-from kerastune.dataset import Dataset, require_classes
-from kerastune.encoding import Encodings
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
-from kerastune.few_shot import choose_shots, write_shots
-from kerastune.objective import Objective
-from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, SHOTS, Run
+from kerastune.few_shot import SHOTS
+from kerastune.kinds import Rows, kind_of
+from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.schedule import total_steps
-from kerastune.session import Session, open_session
+from kerastune.session import ModelSession, Prepared
 from kerastune.stack import StackInfo
 from kerastune.training import CHECKPOINT, HISTORY, fit
 
@@ -38,9 +36,11 @@ class Plan:
         rows: Training rows.
         steps: Optimizer steps of all epochs.
         lengths: The padded lengths in tokens, in each of which a program is compiled.
-        truncated: Rows that lost characters to `max_length`.
+        truncated: Rows that lost characters to `max_length`; dialogues lose their oldest turns.
+        max_length: The most tokens of an example.
         template: The template's name.
-        words: The words that say the labels.
+        words: The words that say the labels; empty where there are none.
+        left: Rows that were left out, as messages.
         resumed: Whether a checkpoint is there to go on from.
     """
 
@@ -51,30 +51,32 @@ class Plan:
     steps: int
     lengths: tuple[int, ...]
     truncated: int
+    max_length: int
     template: str
     words: tuple[str, ...]
+    left: tuple[str, ...]
     resumed: bool
 
 
 def train(
-    dataset: Dataset,
+    dataset: Rows,
     *,
     out: str | Path,
-    validation: Dataset | None = None,
+    validation: Rows | None = None,
     config: RunConfig | None = None,
     show: bool = True,
     on_plan: Callable[[Plan], None] | None = None,
     **options: Any,
 ) -> Run:
-    """Fine-tune a base model on labelled rows and write a run's folder.
+    """Fine-tune a base model on rows and write a run's folder.
 
     Started again on the folder of a run that was killed, with the same rows and options, it goes on from
     the last checkpoint.
 
     Args:
-        dataset: Labelled training rows.
+        dataset: Training rows, labelled ones or dialogues.
         out: The run's folder.
-        validation: Labelled rows to watch; the best epoch's adapter is kept.
+        validation: Rows to watch; the best epoch's adapter is kept.
         config: The options; the defaults when None.
         show: Whether to show progress.
         on_plan: Called with the plan before training begins.
@@ -91,56 +93,52 @@ def train(
     """
     config = (config or RunConfig()).with_options({"task": dataset.task.name, **options})
     return train_in_session(
-        open_session(config), dataset, Path(out), validation=validation, show=show, on_plan=on_plan
+        kind_of(config.task).open(config),
+        dataset,
+        Path(out),
+        validation=validation,
+        show=show,
+        on_plan=on_plan,
     )
 
 
 def train_in_session(
-    session: Session,
-    dataset: Dataset,
+    session: ModelSession[Any],
+    dataset: Rows,
     folder: Path,
     *,
-    validation: Dataset | None = None,
+    validation: Rows | None = None,
     show: bool = True,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Run:
     """Train as `train` does, with a session that is already open."""
-    require_classes(dataset)
     _require_room(folder)
+    prepared = session.prepare(dataset, validation)
     config, stack = session.config, session.stack
-    source = {"source": dataset.name, "sha256": dataset.sha256, "rows": len(dataset)}
-    shots = None
-    if config.train.shots:
-        scored = [] if validation is None else [validation]
-        shots = choose_shots(dataset, config.train.shots, config.train.seed, scored=scored)
-        dataset = shots.others(dataset)
-    session.show(shots)
-    encodings = session.encoder.encode(dataset)
     if config.train.epochs:
         stack.add_lora(config.lora, config.train.seed)
     else:
         stack.remove_adapter()
     resumed = (folder / CHECKPOINT).exists()
     if on_plan is not None:
-        on_plan(_plan(session, encodings, resumed))
+        on_plan(_plan(session, prepared, resumed))
     if not resumed:  # else fit decides first whether the checkpoint is of these options
         write_config(config, folder / CONFIG_TOML)
     trained = None
     if config.train.epochs:
         trained = fit(
             stack,
-            encodings.examples,
+            prepared.examples,
             config.train,
-            objective=_objective(session, encodings),
-            pad_id=session.encoder.tokenizer.pad_id,
+            objective=prepared.objective,
+            pad_id=prepared.pad_id,
             folder=folder,
-            validation=session.encoder.encode(validation).examples if validation is not None else (),
+            validation=prepared.validation,
             identity=_identity(session),
             show=show,
         )
     write_config(config, folder / CONFIG_TOML)
-    if shots is not None:
-        write_shots(folder / SHOTS, shots)
+    session.write_files(folder)
     if trained is None:
         write_card(folder / ADAPTER, session.card)
     else:
@@ -149,7 +147,7 @@ def train_in_session(
     run = Run(folder, config, trained, session)
     manifest = {
         **run.provenance(),
-        "train": source,
+        "train": {**prepared.source, **({"left_out": prepared.left} if prepared.left else {})},
         "stack": asdict(stack.info),
         "training": None if trained is None else asdict(trained),
         "peak_memory_gb": round(peak_memory_gb(), 2),
@@ -175,35 +173,32 @@ def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
         if (folder / ADAPTER).is_dir():
             return folder
     _require_room(folder)
-    session = open_session(config)
+    session = kind_of(config.task).open(config)
     write_config(config, folder / CONFIG_TOML)
     write_card(folder / ADAPTER, session.card)
     return folder
 
 
-def _objective(session: Session, encodings: Encodings) -> Objective:
-    asked = session.config.train.loss_on
-    return Objective.of(asked, session.encoder.task.loss_on, encodings.label_ids)
-
-
-def _identity(session: Session) -> str:
+def _identity(session: ModelSession[Any]) -> str:
     """What else than rows and options a checkpoint must be of."""
     info = session.stack.info
     return repr((session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora))
 
 
-def _plan(session: Session, encodings: Encodings, resumed: bool) -> Plan:
-    config, encoder = session.config, session.encoder
+def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan:
+    config, rows = session.config, len(prepared.examples)
     return Plan(
         config=config,
         info=session.stack.info,
-        loss_on=_objective(session, encodings).loss_on,
-        rows=len(encodings.examples),
-        steps=total_steps(len(encodings.examples), config.train),
-        lengths=bucket_lengths([len(example) for example in encodings.examples]),
-        truncated=encodings.truncated,
-        template=encoder.template.name,
-        words=encoder.task.words(config.verbalizer),
+        loss_on=prepared.objective.loss_on,
+        rows=rows,
+        steps=total_steps(rows, config.train),
+        lengths=bucket_lengths([len(example) for example in prepared.examples]),
+        truncated=prepared.truncated,
+        max_length=session.encoder.max_length,
+        template=prepared.template,
+        words=prepared.words,
+        left=prepared.left,
         resumed=resumed,
     )
 

@@ -1,21 +1,21 @@
 """The main job, from tables to a checked submission; what the command line's doors lead to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from kerastune.config import RunConfig
-from kerastune.dataset import DataReport, Dataset, read_dataset, report_data
-from kerastune.encoding import Encoder
+from kerastune.dataset import Dataset
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.evaluating import Evaluated, EvaluatedTable, assess, write_evaluation
 from kerastune.fine_tuning import Plan, train_in_session
+from kerastune.kinds import kind_of, read_rows
 from kerastune.run import Run
 from kerastune.score_file import SCORES
 from kerastune.scoring import Scores
-from kerastune.session import open_session
+from kerastune.session import Report, open_session
 
 SUBMISSION = "submission.tsv"
 
@@ -52,7 +52,7 @@ def run_main_job(
     unlabelled: Dataset,
     out: Path | None,
     *,
-    on_report: Callable[[DataReport], None],
+    on_report: Callable[[Report], None],
     on_plan: Callable[[Plan], None],
 ) -> Results:
     """Train, evaluate beside the baselines, and write scores, metrics and a submission.
@@ -68,7 +68,7 @@ def run_main_job(
     """
     folder = out or Path("runs") / f"{datetime.now():%Y%m%d_%H%M%S}"
     session = open_session(config)
-    on_report(data_report(session.encoder, train_rows, next(iter(tests.values()))))
+    on_report(session.report(train_rows, next(iter(tests.values()))))
     run = train_in_session(session, train_rows, folder, on_plan=on_plan)
     scored: dict[tuple[tuple[str, ...], ...], Scores] = {}
 
@@ -95,28 +95,31 @@ def train_files(
     config: RunConfig,
     out: Path,
     *,
-    on_report: Callable[[DataReport], None],
+    skip_bad_rows: bool = False,
+    on_report: Callable[[Report], None],
     on_plan: Callable[[Plan], None],
 ) -> Run:
     """Train on the files that the options name.
+
+    Args:
+        config: The options.
+        out: The run's folder.
+        skip_bad_rows: Whether dialogues that cannot be used are left out, and listed.
+        on_report: Called with the data report, before the model is loaded.
+        on_plan: Called with the plan, before training.
 
     Raises:
         ConfigError: No training file is named.
     """
     if config.train_file is None:
         raise ConfigError("no training table; give one with --train FILE, or train_file in the TOML file")
-    rows = read_dataset(config.train_file, config.task)
-    watched = read_dataset(config.validation_file, config.task) if config.validation_file else None
+    rows = read_rows(config.train_file, config.task, skip_bad_rows=skip_bad_rows)
+    watched = None
+    if config.validation_file is not None:
+        watched = read_rows(config.validation_file, config.task, skip_bad_rows=skip_bad_rows)
     # So that `evaluate` finds the baselines' rows from any directory.
-    session = open_session(config.with_options({"train_file": str(Path(config.train_file).resolve())}))
-    on_report(data_report(session.encoder, rows, watched))
+    session = kind_of(config.task).open(
+        config.with_options({"train_file": str(Path(config.train_file).resolve())})
+    )
+    on_report(session.report(rows, watched))
     return train_in_session(session, rows, out, validation=watched, on_plan=on_plan)
-
-
-def data_report(encoder: Encoder, rows: Dataset, others: Dataset | None) -> DataReport:
-    """Report on tables with their lengths in a model's tokens."""
-
-    def count_tokens(texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in encoder.tokenizer.encode_batch(texts)]
-
-    return report_data(rows, others, count_tokens=count_tokens, max_length=encoder.max_length)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from kerastune.batching import Batch
 from kerastune.config import LossOn
 from kerastune.encoding import Encoded
-from kerastune.errors import EncodingError
+from kerastune.errors import ConfigError, EncodingError
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Objective:
     which goes to the end token where the answer is one token.
 
     Args:
-        loss_on: `"label"`, `"completion"` or `"all"`.
+        loss_on: `"label"`, `"completion"`, `"all"` or `"assistant"`.
         choices: The labels' first tokens; empty where the loss is over the whole vocabulary.
     """
 
@@ -36,6 +36,7 @@ class Objective:
             label_ids: The ids of each label's completion.
 
         Raises:
+            ConfigError: `"assistant"` is asked for, which no label is.
             EncodingError: `"label"` is asked for, and two labels begin with one token.
 
         Example:
@@ -45,6 +46,11 @@ class Objective:
             Objective(loss_on='completion', choices=())
         """
         loss_on = asked or default
+        if loss_on == "assistant":
+            raise ConfigError(
+                "loss_on: expected 'label', 'completion' or 'all' for a task with labels, received "
+                "'assistant'"
+            )
         if loss_on != "label":
             return cls(loss_on)
         choices = tuple(ids[0] for ids in label_ids)

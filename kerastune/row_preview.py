@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerastune.dataset import Dataset
-from kerastune.encoding import Encoder
+from kerastune.chat.encoders import DialogueEncoder
+from kerastune.chat.reading import Dialogues, read_dialogues
+from kerastune.config import RunConfig
+from kerastune.dataset import Dataset, read_dataset
+from kerastune.encoding import Encoded, Encoder
 from kerastune.errors import ConfigError
+from kerastune.session import open_session
+from kerastune.text_session import open_text_session
+from kerastune.text_task import TextTask, find_task
+from kerastune.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -23,7 +32,7 @@ _JOINER = "\u200d"
 
 
 def preview(dataset: Dataset, encoder: Encoder, row: int = 0) -> Group:
-    """Show a row as text and as tokens: what is read, and what is trained.
+    """Show a labelled row as text and as tokens: what is read, and what is trained.
 
     Args:
         dataset: Rows of the encoder's task, labelled or not.
@@ -40,28 +49,85 @@ def preview(dataset: Dataset, encoder: Encoder, row: int = 0) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    if not 0 <= row < len(dataset):
-        raise ConfigError(f"row: expected 0 to {len(dataset) - 1}, received {row}")
+    _require_row(row, len(dataset))
     one = dataset.take([row])
     encodings = encoder.encode(one)
     (example,), (prompt,) = encodings.examples, encoder.prompts(one)
     label = None if one.labels is None else int(one.labels[0])
     completion = "" if label is None else encoder.completions[label]
-    lost = example.characters_lost
-    fate = f"{lost} characters were cut off" if lost else "nothing was cut off"
     return Group(
         Text(f"{dataset.where(row)}, id {example.example_id}, template {encoder.template.name}", "bold"),
-        _text(prompt, completion),
-        Text(
-            f"{len((prompt + completion).encode())} bytes of UTF-8, {len(example.prompt_ids)} prompt tokens, "
-            f"{len(example.completion_ids)} trained tokens, {len(example)} of {encoder.max_length} in all; "
-            f"{fate}"
-        ),
-        Text(),
-        _tokens(encoder, example.prompt_ids, example.completion_ids),
+        *_example(example, [(prompt, False), (completion, True)], encoder.tokenizer, encoder.max_length),
         Text(),
         _labels(encoder, encodings.label_ids, label),
     )
+
+
+def preview_dialogue(rows: Dialogues, encoder: DialogueEncoder, row: int = 0) -> Group:
+    """Show a dialogue as text and as tokens: what is read, and what is trained.
+
+    Args:
+        rows: Rows of a task whose answers are texts.
+        encoder: The encoder of the run.
+        row: The row's index, from 0.
+
+    Returns:
+        Something to hand to `rich.print`.
+
+    Raises:
+        ConfigError: There is no such row.
+        EncodingError: The row cannot be encoded; see `ChatEncoder` and `ExchangeEncoder`.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    _require_row(row, len(rows))
+    name = rows.ids[row]
+    example = encoder.encode(rows.dialogues[row], name)
+    parts = encoder.marked(encoder.fit(rows.dialogues[row], name))
+    return Group(
+        Text(f"{rows.where(row)}, id {name}, template {encoder.name}", "bold"),
+        *_example(example, parts, encoder.tokenizer, encoder.max_length),
+    )
+
+
+def _require_row(row: int, rows: int) -> None:
+    if not 0 <= row < rows:
+        raise ConfigError(f"row: expected 0 to {rows - 1}, received {row}")
+
+
+def _example(
+    example: Encoded, parts: Sequence[tuple[str, bool]], tokenizer: Tokenizer, max_length: int
+) -> list[Text]:
+    """A row's text, its numbers and its tokens."""
+    from rich.text import Text
+
+    lost, trained = example.characters_lost, len(example.trained)
+    fate = f"{lost} characters were cut off" if lost else "nothing was cut off"
+    size = len("".join(text for text, _ in parts).encode())
+    return [
+        _text(parts),
+        Text(
+            f"{size} bytes of UTF-8, {len(example) - trained} prompt tokens, {trained} trained tokens, "
+            f"{len(example)} of {max_length} in all; {fate}"
+        ),
+        Text(),
+        _tokens(tokenizer, example),
+    ]
+
+
+def preview_file(config: RunConfig, file: Path, row: int = 0, *, labelled: bool = True) -> Group:
+    """Show a row of a table, as the configuration's task, template and model have it; no model is loaded.
+
+    Args:
+        config: The options.
+        file: The table.
+        row: The row's index, from 0.
+        labelled: Whether a task's labels are read.
+    """
+    if isinstance(find_task(config.task), TextTask):
+        return preview_dialogue(read_dialogues(file, config.task), open_text_session(config).encoder, row)
+    return preview(read_dataset(file, config.task, labelled=labelled), open_session(config).encoder, row)
 
 
 def visible(text: str) -> str:
@@ -83,25 +149,32 @@ def _sign(character: str) -> str:
     return f"<U+{ord(character):04X}>" if unseen else character
 
 
-def _text(prompt: str, completion: str) -> Text:
+def _text(parts: Sequence[tuple[str, bool]]) -> Text:
     from rich.text import Text
 
-    text = Text(visible(prompt))
-    if completion:
-        text.append(f"{_OPEN}{visible(completion)}{_CLOSE}", _TRAINED)
+    text = Text()
+    for part, trained in parts:
+        if not trained:
+            text.append(visible(part))
+        elif part:
+            text.append(f"{_OPEN}{visible(part)}{_CLOSE}", _TRAINED)
     return text
 
 
-def _tokens(encoder: Encoder, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Text:
+def _tokens(tokenizer: Tokenizer, example: Encoded) -> Text:
     from rich.text import Text
 
-    tokens = [Text(_piece(encoder, number), _PROMPT) for number in prompt_ids]
-    tokens += [Text(f"{_OPEN}{_piece(encoder, number)}{_CLOSE}", _TRAINED) for number in completion_ids]
-    return Text("  ").join(tokens)
+    trained = frozenset(example.trained)
+    return Text("  ").join(
+        Text(f"{_OPEN}{_piece(tokenizer, number)}{_CLOSE}", _TRAINED)
+        if place in trained
+        else Text(_piece(tokenizer, number), _PROMPT)
+        for place, number in enumerate(example.ids)
+    )
 
 
-def _piece(encoder: Encoder, number: int) -> str:
-    return f"{visible(encoder.tokenizer.token_text(number))}/{number}"
+def _piece(tokenizer: Tokenizer, number: int) -> str:
+    return f"{visible(tokenizer.token_text(number))}/{number}"
 
 
 def _labels(encoder: Encoder, label_ids: tuple[tuple[int, ...], ...], label: int | None) -> Table:
@@ -113,7 +186,7 @@ def _labels(encoder: Encoder, label_ids: tuple[tuple[int, ...], ...], label: int
         table.add_row(
             Text(str(encoder.task.labels[index])),
             Text(visible(encoder.completions[index])),
-            Text("  ".join(_piece(encoder, number) for number in ids)),
+            Text("  ".join(_piece(encoder.tokenizer, number) for number in ids)),
             "this row" if index == label else "",
             style=_TRAINED if index == label else "",
         )

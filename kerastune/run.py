@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from kerastune.adapter import adapter_hash, read_adapter
 from kerastune.adapter_card import CARD, read_card
@@ -19,13 +19,17 @@ from kerastune.dataset import Dataset
 from kerastune.environment import sha256_of_files, versions
 from kerastune.errors import ConfigError
 from kerastune.evaluation import Metrics, measure
-from kerastune.few_shot import read_shots
+from kerastune.few_shot import SHOTS
+from kerastune.kinds import kind_of
 from kerastune.scoring import Scores
-from kerastune.session import Session, open_session
+from kerastune.session import ModelSession, Session
 from kerastune.submission import Format, write_submission
+from kerastune.task import get_task
+from kerastune.text_session import TextSession
+from kerastune.text_task import get_text_task
 from kerastune.training import Trained
 
-ADAPTER, CONFIG_TOML, MANIFEST, SHOTS = "adapter", "config.toml", "manifest.json", "shots.json"
+ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
 
 
 @dataclass
@@ -41,7 +45,7 @@ class Run:
     folder: Path
     config: RunConfig
     trained: Trained | None = None
-    _session: Session | None = field(default=None, repr=False)
+    _session: ModelSession[Any] | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, folder: str | Path, options: Mapping[str, Any] | None = None) -> "Run":
@@ -70,19 +74,34 @@ class Run:
 
     @property
     def session(self) -> Session:
-        """The base model with this run's adapter.
+        """The base model with this run's adapter, of a task with labels.
 
         Raises:
             AdapterError: The adapter is damaged, or is for another base, template or label set.
+            TemplateError: The run's task has no labels.
         """
+        get_task(self.config.task)
+        return cast("Session", self._open())
+
+    @property
+    def text_session(self) -> TextSession:
+        """The base model with this run's adapter, of a task whose answers are texts.
+
+        Raises:
+            AdapterError: The adapter is damaged, or is for another base or template.
+            TemplateError: The run's task has labels.
+        """
+        get_text_task(self.config.task)
+        return cast("TextSession", self._open())
+
+    def _open(self) -> ModelSession[Any]:
         if self._session is None:
             trained = self.config.train.epochs > 0
             factors, card = (
                 read_adapter(self.folder / ADAPTER) if trained else ({}, read_card(self.folder / ADAPTER))
             )
-            session = open_session(self.config)
-            if self.config.train.shots:
-                session.show(read_shots(self.folder / SHOTS))
+            session = kind_of(self.config.task).open(self.config)
+            session.read_files(self.folder)
             # Before the model is loaded: what does not fit should not cost that.
             card.require_same(session.card, self.folder / ADAPTER)
             if trained:

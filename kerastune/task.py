@@ -67,6 +67,7 @@ class Task:
         verbalizer: The verbalizer used where none is named.
         template: The name of the template used where none is named.
         loss_on: What the loss is on where nothing is said; see `kerastune.objective`.
+        max_length: The most tokens of an example where nothing is said.
         aliases: Further spellings of a label in a table, such as `{"positive": 1}`.
         id_column: The column that names a row.
         metric: The metric that decides, `"accuracy"` or `"macro_f1"`.
@@ -87,6 +88,7 @@ class Task:
     aliases: Mapping[str, Label] = field(default_factory=dict)
     id_column: str = "id"
     loss_on: LossOn = "label"
+    max_length: int = 256
     metric: str = "accuracy"
     submission: SubmissionSchema = field(default_factory=SubmissionSchema)
 
@@ -197,7 +199,7 @@ def get_task(task: str | Task) -> Task:
     """Look a task up by name; a `Task` comes back as it is.
 
     Raises:
-        TemplateError: There is no task of that name; the message lists those there are.
+        TemplateError: There is no task of that name, or it is one without labels.
 
     Example:
         >>> get_task("review-sentiment").labels
@@ -205,6 +207,11 @@ def get_task(task: str | Task) -> Task:
     """
     if isinstance(task, Task):
         return task
-    if task not in TASKS:
-        raise TemplateError(f"unknown task {task!r}; there are: {', '.join(TASKS)}")
-    return TASKS[task]
+    if task in TASKS:
+        return TASKS[task]
+    from kerastune.text_task import find_task
+
+    raise TemplateError(
+        f"task {find_task(task).name!r} has no labels, which are needed here; its runs are for "
+        "kerastune evaluate, generate, chat and merge"
+    )

@@ -130,10 +130,12 @@ TEMPLATES: Mapping[str, Template] = {
             prompt="Instruction:\n{instruction}\n\nResponse:\n",
             completion="{response}",
         ),
+        # The space is the answer's: most vocabularies merge one with the word that follows, and a prompt that
+        # ends in it would have other ids than the text that was trained.
         Template(
             name="context-question",
-            prompt="### context: {context}\n### question: ",
-            completion="{question}",
+            prompt="### context: {context}\n### question:",
+            completion=" {question}",
         ),
     )
 }

@@ -60,7 +60,7 @@ def test_named_templates_byte_for_byte():
         "restaurant-cloze": ("음식점 리뷰: 짜요\n한마디로 말해 이 가게는", " 0"),
         "movie-cloze": ("영화평: 짜요\n한마디로 말해 이 영화는", " 0"),
         "instruction": ("Instruction:\n짜요\n\nResponse:\n", "0"),
-        "context-question": ("### context: 짜요\n### question: ", "0"),
+        "context-question": ("### context: 짜요\n### question:", " 0"),
     }
 
 

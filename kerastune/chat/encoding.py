@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kerastune.chat.messages import Dialogue, Message
-from kerastune.chat.template import ChatTemplate, load_chat_template
+from kerastune.chat.template import ChatTemplate, load_chat_template, plain
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
 from kerastune.models import ModelFiles
@@ -40,6 +40,11 @@ class ChatEncoder:
         return self.template.tokenizer
 
     @property
+    def name(self) -> str:
+        """The template's name."""
+        return self.template.name
+
+    @property
     def stop_ids(self) -> tuple[int, ...]:
         """All tokens that end an answer."""
         return self.template.stop_ids
@@ -57,14 +62,10 @@ class ChatEncoder:
             TemplateError: The chat template refuses the messages.
         """
         dialogue.require_answer()
-        kept, _ = self.fit(dialogue, example_id=example_id)
+        kept = self.fit(dialogue, example_id)
         text = self.template.render_broken(kept)
         ids = self._ids(text)
-        first = 1 if kept.system is None else 2
-        answers = range(first, len(kept.messages), 2)
-        spans = [self._span(kept, text, ids, answer, example_id) for answer in answers]
-        if self.last_turn_alone:
-            spans = spans[-1:]
+        spans = [self._span(kept, text, ids, answer, example_id) for answer in self._answers(kept)]
         (start, _), (_, stop) = spans[0], spans[-1]
         return Encoded(
             example_id=example_id,
@@ -74,6 +75,19 @@ class ChatEncoder:
             untrained=tuple((before[1], after[0]) for before, after in itertools.pairwise(spans)),
         )
 
+    def marked(self, dialogue: Dialogue) -> list[tuple[str, bool]]:
+        """The rendered text in parts, each with whether it is trained."""
+        text = self.template.render_broken(dialogue)
+        end = self.tokenizer.token_text(self.template.turn_end_id)
+        parts, done = [], 0
+        for answer in self._answers(dialogue):
+            head = Dialogue(dialogue.messages[:answer])
+            start = len(self.template.render_broken(head, add_generation_prompt=True))
+            stop = text.index(end, start) + len(end)
+            parts += [(text[done:start], False), (text[start:stop], True)]
+            done = stop
+        return [(plain(part), trained) for part, trained in [*parts, (text[done:], False)] if part]
+
     def prompt_ids(self, dialogue: Dialogue) -> tuple[int, ...]:
         """The ids behind which the model writes the assistant's next turn; nothing is left out.
 
@@ -82,18 +96,16 @@ class ChatEncoder:
         """
         return self._ids(self.template.render_broken(dialogue, add_generation_prompt=True))
 
-    def fit(
-        self, dialogue: Dialogue, *, room: int | None = None, example_id: str = ""
-    ) -> tuple[Dialogue, int]:
+    def fit(self, dialogue: Dialogue, example_id: str = "", *, room: int | None = None) -> Dialogue:
         """Leave out oldest turns, each with its answer, until a dialogue fits.
 
         Args:
             dialogue: The dialogue; where the user has the last word, the head of the answer is counted in.
-            room: The most tokens; `max_length` when None.
             example_id: What messages call it.
+            room: The most tokens; `max_length` when None.
 
         Returns:
-            The dialogue that is left, and how many messages were left out.
+            The dialogue that is left.
 
         Raises:
             EncodingError: The system message and the last exchange alone are longer.
@@ -109,7 +121,13 @@ class ChatEncoder:
                     "messages, or drop the row"
                 )
             kept = shorter
-        return kept, len(dialogue.messages) - len(kept.messages)
+        return kept
+
+    def _answers(self, dialogue: Dialogue) -> range:
+        """The places of the trained messages."""
+        first = 1 if dialogue.system is None else 2
+        last = len(dialogue.messages) - 1
+        return range(last if self.last_turn_alone else first, last + 1, 2)
 
     def _length(self, dialogue: Dialogue) -> int:
         if dialogue.answer is None:

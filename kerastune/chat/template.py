@@ -58,7 +58,7 @@ class ChatTemplate:
             dialogue: The messages.
             add_generation_prompt: Whether the head of the assistant's next turn follows.
         """
-        return self.render_broken(dialogue, add_generation_prompt=add_generation_prompt).replace(_BREAK, "")
+        return plain(self.render_broken(dialogue, add_generation_prompt=add_generation_prompt))
 
     def render_broken(self, dialogue: Dialogue, *, add_generation_prompt: bool = False) -> str:
         """Render a dialogue with the control tokens that its contents hold broken, for `pieces`."""
@@ -72,11 +72,11 @@ class ChatTemplate:
         end = 0
         for match in self._control.finditer(broken):
             if match.start() > end:
-                yield Piece(broken[end : match.start()].replace(_BREAK, ""))
+                yield Piece(plain(broken[end : match.start()]))
             yield Piece(match[0], ids[match[0]])
             end = match.end()
         if end < len(broken):
-            yield Piece(broken[end:].replace(_BREAK, ""))
+            yield Piece(plain(broken[end:]))
 
     @cached_property
     def has_system_role(self) -> bool:
@@ -133,6 +133,11 @@ class ChatTemplate:
         # The longest first; one character cannot be broken.
         tokens = sorted((token for token in self.tokenizer.special_ids if len(token) > 1), key=len)
         return re.compile("|".join(map(re.escape, reversed(tokens))) or r"(?!)")
+
+
+def plain(broken: str) -> str:
+    """Take the breaks out of what `ChatTemplate.render_broken` returned."""
+    return broken.replace(_BREAK, "")
 
 
 def _broken(match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 """The commands on a run: all of it, train, preview."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from kerastune.cli.options import with_options
 from kerastune.config import RunConfig
 
 Input = Annotated[Path, typer.Option("--input", help="The table: TSV, CSV, JSON Lines or Parquet.")]
+SkipBadRows = Annotated[
+    bool,
+    typer.Option("--skip-bad-rows", help="Leave dialogues out that cannot be used, count and list them."),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
 
@@ -43,19 +47,23 @@ def run(
 def train(
     config: RunConfig,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
-    train: Annotated[Path | None, typer.Option(help="Labelled rows to train on.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Labelled rows; the best epoch is kept.")] = None,
+    train: Annotated[Path | None, typer.Option(help="Labelled rows or dialogues to train on.")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Rows to watch; the best epoch is kept.")] = None,
+    skip_bad_rows: SkipBadRows = False,
 ) -> None:
-    """Fine-tune on a labelled table; started again after a crash, it goes on where it was.
+    """Fine-tune on a table; started again after a crash, it goes on where it was.
 
     Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
+    Example: kerastune train --task chat --train data/chat/train.jsonl --out runs/chat
     """
     from kerastune.console import print_plan, print_report, print_trained
     from kerastune.mainjob import train_files
 
     files = {"train_file": train and str(train), "validation_file": validation and str(validation)}
     config = config.with_options(files)
-    print_trained(train_files(config, out, on_report=print_report, on_plan=print_plan))
+    print_trained(
+        train_files(config, out, skip_bad_rows=skip_bad_rows, on_report=print_report, on_plan=print_plan)
+    )
 
 
 @with_options("Model", "Training")
@@ -68,13 +76,9 @@ def preview(
     """Show one row as the model sees it: text, bytes, ids, and what is trained.
 
     Example: kerastune preview --input data/reviews/train.tsv --row 3 --template instruction
+    Example: kerastune preview --task chat --input data/chat/train.jsonl
     """
     from kerastune.console import say
-    from kerastune.dataset import read_dataset
-    from kerastune.models import resolve_model
-    from kerastune.row_preview import preview as render
-    from kerastune.session import make_encoder
+    from kerastune.row_preview import preview_file
 
-    dataset = read_dataset(input, config.task, labelled=labelled)
-    shown: Any = render(dataset, make_encoder(config, resolve_model(config.model.model)), row)
-    say(shown)
+    say(preview_file(config, input, row, labelled=labelled))

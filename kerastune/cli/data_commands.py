@@ -28,9 +28,8 @@ def report(
     """
     from kerastune.console import say
     from kerastune.dataset import read_dataset
-    from kerastune.mainjob import data_report
     from kerastune.models import resolve_model
-    from kerastune.session import make_encoder
+    from kerastune.session import data_report, make_encoder
 
     rows = read_dataset(train, config.task)
     others = read_dataset(test, config.task, labelled=False) if test else None

@@ -138,8 +138,8 @@ def _table_report(data: Dataset, count_tokens: CountTokens | None, max_length: i
         label_counts=_label_counts(data),
         duplicate_rows=len(texts) - len(set(texts)),
         conflicting_texts=_conflicting_texts(data),
-        characters=_lengths([len(text) for text in texts]),
-        tokens=None if tokens is None else _lengths(tokens),
+        characters=lengths_of([len(text) for text in texts]),
+        tokens=None if tokens is None else lengths_of(tokens),
         truncated_rows=too_long,
         nfc_rows=data.nfc_rows,
         encoding=data.encoding,
@@ -162,7 +162,12 @@ def _conflicting_texts(data: Dataset) -> int | None:
     return sum(len(labels) > 1 for labels in labels_of.values())
 
 
-def _lengths(lengths: Sequence[int]) -> Lengths:
+def lengths_of(lengths: Sequence[int]) -> Lengths:
+    """Say how long rows are.
+
+    Args:
+        lengths: Each row's length, one at least.
+    """
     quantiles = np.quantile(lengths, [0.0, 0.5, 0.9, 0.99, 1.0], method="higher")
     return Lengths(*(int(quantile) for quantile in quantiles))
 

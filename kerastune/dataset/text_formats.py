@@ -36,7 +36,7 @@ def parse_tsv(text: str, name: str) -> Records:
         >>> parse_tsv('id\\tcomment\\n1\\t"NA', "reviews.tsv").rows
         [Record(line=2, cells=['1', '"NA'])]
     """
-    lines = _lines(text)
+    lines = numbered_lines(text)
     return _rectangle([Record(number, [*line.split("\t")]) for number, line in lines], name)
 
 
@@ -74,8 +74,8 @@ def parse_jsonl(text: str, name: str) -> Records:
     """
     header: list[str] = []
     rows: list[Record] = []
-    for number, line in _lines(text):
-        pairs = _json_object(line, f"{name}, line {number}")
+    for number, line in numbered_lines(text):
+        pairs = json_object(line, f"{name}, line {number}")
         header = header or list(pairs)
         if pairs.keys() != set(header):
             raise DataError(
@@ -95,8 +95,8 @@ TEXT_FORMATS: Mapping[str, Callable[[str, str], Records]] = {
 }
 
 
-def _lines(text: str) -> list[tuple[int, str]]:
-    """Number the lines from 1; blank ones at the end are not lines of the table."""
+def numbered_lines(text: str) -> list[tuple[int, str]]:
+    """Number a text's lines from 1; blank ones at the end are not lines of the table."""
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     while lines and not lines[-1].strip():
         lines.pop()
@@ -119,7 +119,16 @@ def _rectangle(rows: list[Record], name: str) -> Records:
     return Records(header, rows[1:])
 
 
-def _json_object(line: str, where: str) -> dict[str, object]:
+def json_object(line: str, where: str) -> dict[str, object]:
+    """Read a line that is a JSON object.
+
+    Args:
+        line: The line.
+        where: How messages name its place.
+
+    Raises:
+        DataError: It is none, or has a key twice.
+    """
     if not line.strip():
         raise DataError(f"{where}: a blank line inside the table; delete it")
 

@@ -130,9 +130,8 @@ def _hash(rows: Dataset | None) -> str | None:
 
 def _data_report(run: Run, train: Dataset, rows: Dataset) -> DataReport:
     """The data report, with lengths in tokens where the base model's tokenizer is at hand."""
-    from kerastune.mainjob import data_report
     from kerastune.models import resolve_model
-    from kerastune.session import make_encoder
+    from kerastune.session import data_report, make_encoder
 
     try:
         encoder = make_encoder(run.config, resolve_model(run.config.model.model))

@@ -8,14 +8,17 @@ import pytest
 from tokenizers import Tokenizer as Trained
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from kerastune.models import ModelFiles
+from kerastune.models import ModelFiles, resolve_model
 from kerastune.tokenizer import load_tokenizer
+from tests.tiny_models import write_model
 
 TEXTS = [
     "안녕하세요? 오늘 날씨가 어때요", "네, 오늘은 맑고 따뜻해요", "그럼 산책을 갈까요?",
     "좋은 생각이에요 ㅋㅋ", "user model assistant system", "<|user|>\n<|assistant|>\n<|system|>\n",
     "질문에 짧게 답하세요.",
 ]  # fmt: skip
+#: Architecture -> the family whose tokenizer and turns it has.
+FAMILY_OF = {"gemma": "gemma", "gemma3": "gemma", "tinyllama": "tinyllama", "llama3": "llama3"}
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 #: Family -> its special tokens: pad, end, beginning (or none), then those of turns.
@@ -105,3 +108,41 @@ def chat_files(chat_folder) -> Callable[..., ModelFiles]:
         return made[family, template]
 
     return files
+
+
+@pytest.fixture(scope="session")
+def chat_model(chat_folder) -> Callable[..., ModelFiles]:
+    """A small random model of an architecture with its family's tokenizer, each made once."""
+    made: dict[str, ModelFiles] = {}
+
+    def model(architecture: str) -> ModelFiles:
+        if architecture not in made:
+            folder = chat_folder(FAMILY_OF[architecture])
+            tokenizer = load_tokenizer(
+                ModelFiles(name="", base_id="", path=folder, layout="hf", cache_dir=folder / "cache")
+            )
+            write_model(folder, architecture, tokenizer.vocabulary_size)
+            made[architecture] = resolve_model(str(folder), cache_dir=folder / "cache")
+        return made[architecture]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def chat_file(tmp_path_factory) -> Path:
+    """Six dialogues as JSON Lines: some with several turns, one with a system message."""
+    path: Path = tmp_path_factory.mktemp("chat") / "chat.jsonl"
+    exchanges = [
+        [("user", TEXTS[0]), ("assistant", TEXTS[1])],
+        [("user", TEXTS[2]), ("assistant", TEXTS[3])],
+        [("system", TEXTS[6]), ("user", TEXTS[0]), ("assistant", TEXTS[3])],
+        [("user", TEXTS[0]), ("assistant", TEXTS[1]), ("user", TEXTS[2]), ("assistant", TEXTS[3])],
+        [("user", "산책?"), ("assistant", "네, 갈까요?")],
+        [("user", "오늘은?"), ("assistant", "맑고 따뜻해요")],
+    ]
+    rows = [
+        {"id": f"m{n}", "messages": [{"role": role, "content": text} for role, text in turns]}
+        for n, turns in enumerate(exchanges)
+    ]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path

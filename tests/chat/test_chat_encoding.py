@@ -204,13 +204,14 @@ def test_long_dialogues_lose_their_oldest_turns(encoder):
         encoder("gemma", max_length=len(shortest) - 1).encode(whole, "r7")
 
 
-def test_fit_says_how_many_messages_went(encoder):
+def test_what_is_left_of_a_dialogue_that_waits_for_an_answer(encoder):
     ours = encoder("chatml")
     waiting = dialogue(*TALK, ("user", "그럼 오늘은?"), system="짧게.")
     room = len(ours.prompt_ids(dialogue(*TALK[2:], ("user", "그럼 오늘은?"), system="짧게.")))
-    kept, dropped = ours.fit(waiting, room=room)
-    assert (len(ours.prompt_ids(kept)), dropped) == (room, 2)
-    assert ours.fit(waiting) == (waiting, 0)
+    kept = ours.fit(waiting, room=room)
+    assert kept == dialogue(*TALK[2:], ("user", "그럼 오늘은?"), system="짧게.")
+    assert len(ours.prompt_ids(kept)) == room
+    assert ours.fit(waiting) == waiting
 
 
 def test_no_dialogue_is_longer_than_the_model_reads(encoder):
