@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kerastune.adapter import adapter_hash, read_peft
 from kerastune.adapter_card import ADAPTER, AdapterCard, Link, read_card
 from kerastune.config import ModelSpec, RunConfig
 from kerastune.config_file import read_config
@@ -24,7 +23,9 @@ def continued(config: RunConfig) -> RunConfig:
         return config
     folder = Path(config.from_run).resolve()
     if not (folder / CONFIG_TOML).is_file() or not (folder / ADAPTER).is_dir():
-        raise ConfigError(f"--from {folder}: expected the folder of a finished run; give another, or train it")
+        raise ConfigError(
+            f"--from {folder}: expected the folder of a finished run; give another, or train it"
+        )
     before = read_config(folder / CONFIG_TOML)
     model, named = config.model, config.model.model != ModelSpec().model
     return replace(
@@ -43,6 +44,8 @@ def chain_beneath(config: RunConfig) -> tuple[Link, ...]:
     """
     if config.from_run is None:
         return ()
+    from kerastune.adapter import adapter_hash
+
     folder = Path(config.from_run)
     card = read_card(folder / ADAPTER)
     for link in card.beneath:
@@ -56,26 +59,34 @@ def read_chain(chain: Sequence[Link]) -> dict[str, Factors]:
     Raises:
         AdapterError: One is damaged, or has DoRA's magnitudes.
     """
+    from kerastune.adapter import read_peft
+
     return summed([read_peft(Path(link.run) / ADAPTER) for link in chain])
 
 
-def require_same_base(chain: Sequence[Link], card: AdapterCard) -> None:
-    """Refuse a chain that was trained on another base or tokenizer than a card says.
+def require_same_base(chain: Sequence[Link], model: str, fingerprint: str) -> None:
+    """Refuse a chain that was trained on another base.
+
+    Args:
+        chain: The chain.
+        model: The base's name, for the message.
+        fingerprint: Hash of its weights.
 
     Raises:
         AdapterError: It was.
     """
     for link in chain:
-        other = read_card(Path(link.run) / ADAPTER)
-        for name in ("base_fingerprint", "tokenizer_fingerprint"):
-            if getattr(other, name) != getattr(card, name):
-                raise AdapterError(
-                    f"{link.run}: was trained on {other.model} ({getattr(other, name)[:12]}), expected "
-                    f"{card.model} ({getattr(card, name)[:12]}); go on from it with --model {other.model}"
-                )
+        card = read_card(Path(link.run) / ADAPTER)
+        if card.base_fingerprint != fingerprint:
+            raise AdapterError(
+                f"{link.run}: was trained on {card.model} ({card.base_fingerprint[:12]}), received {model} "
+                f"({fingerprint[:12]}); go on from it with --model {card.model}"
+            )
 
 
 def _require_unchanged(link: Link, above: Path) -> None:
+    from kerastune.adapter import adapter_hash
+
     adapter = Path(link.run) / ADAPTER
     if not adapter.is_dir():
         raise AdapterError(
@@ -102,8 +113,10 @@ def require_chain(cards: Mapping[Path, AdapterCard], hashes: Mapping[Path, str])
         expected = [link.sha256 for link in card.beneath]
         if [hashes[before] for before in list(cards)[:place]] != expected:
             order = " ".join([*(link.run for link in card.beneath), str(folder)])
-            trained = f"on top of {', '.join(link.run for link in card.beneath)}" if expected else "on the base"
+            trained = (
+                f"on top of {', '.join(link.run for link in card.beneath)}" if expected else "on the base"
+            )
             raise AdapterError(
-                f"{folder}: was trained {trained}, and not on top of what is named before it; name the runs in "
-                f"the order of their training: {order}"
+                f"{folder}: was trained {trained}, and not on top of what is named before it; name the "
+                f"adapters in the order of their training: {order}"
             )

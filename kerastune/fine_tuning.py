@@ -12,16 +12,18 @@ from kerastune.adapter import write_adapter
 from kerastune.adapter_card import write_card
 from kerastune.atomic import write_text
 from kerastune.batching import bucket_lengths
-from kerastune.config import LossOn, RunConfig, ScoreSpec
+from kerastune.config import LossOn, PreferenceSpec, RunConfig, ScoreSpec
 from kerastune.config_file import write_config
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import SHOTS
 from kerastune.kinds import Rows, kind_of
+from kerastune.preference.task import PreferenceTask
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.schedule import total_steps
 from kerastune.session import ModelSession, Prepared
 from kerastune.stack import StackInfo
+from kerastune.text_task import find_task
 from kerastune.training import CHECKPOINT, HISTORY, fit
 
 
@@ -41,6 +43,7 @@ class Plan:
         template: The template's name.
         words: The words that say the labels; empty where there are none.
         left: Rows that were left out, as messages.
+        notes: What else there is to say, a line each.
         resumed: Whether a checkpoint is there to go on from.
     """
 
@@ -55,6 +58,7 @@ class Plan:
     template: str
     words: tuple[str, ...]
     left: tuple[str, ...]
+    notes: tuple[str, ...]
     resumed: bool
 
 
@@ -113,6 +117,7 @@ def train_in_session(
 ) -> Run:
     """Train as `train` does, with a session that is already open."""
     _require_room(folder)
+    _require_own_options(session.config)
     prepared = session.prepare(dataset, validation)
     config, stack = session.config, session.stack
     if config.train.epochs:
@@ -122,6 +127,8 @@ def train_in_session(
     resumed = (folder / CHECKPOINT).exists()
     if on_plan is not None:
         on_plan(_plan(session, prepared, resumed))
+    if config.train.epochs:
+        prepared = session.complete(prepared, show=show)
     if not resumed:  # else fit decides first whether the checkpoint is of these options
         write_config(config, folder / CONFIG_TOML)
     trained = None
@@ -182,7 +189,10 @@ def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
 def _identity(session: ModelSession[Any]) -> str:
     """What else than rows and options a checkpoint must be of."""
     info = session.stack.info
-    return repr((session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora))
+    beneath = [link.sha256 for link in session.beneath]
+    return repr(
+        (session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora, beneath)
+    )
 
 
 def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan:
@@ -199,8 +209,18 @@ def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan
         template=prepared.template,
         words=prepared.words,
         left=prepared.left,
+        notes=prepared.notes,
         resumed=resumed,
     )
+
+
+def _require_own_options(config: RunConfig) -> None:
+    """Refuse options of a kind of task that this is none of: they would do nothing."""
+    if config.preference != PreferenceSpec() and not isinstance(find_task(config.task), PreferenceTask):
+        raise ConfigError(
+            f"method, beta, label_smoothing and min_chosen_score are for task 'preference', received task "
+            f"{config.task!r}; leave them out"
+        )
 
 
 def _require_room(folder: Path) -> None:

@@ -14,13 +14,17 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune.adapter import adapter_hash
+from kerastune.adapter_card import CARD, read_card
+from kerastune.adapter_chain import require_chain
 from kerastune.adapter_source import AdapterSource, open_adapter, require_new_folder
 from kerastune.atomic import atomic_folder
 from kerastune.batching import Batch, make_batch
-from kerastune.config import Backend, Dtype, ModelSpec
+from kerastune.config import Backend, Dtype, ModelSpec, RunConfig
 from kerastune.dataset import read_dataset
 from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ConfigError, ModelError
+from kerastune.lora import summed
 from kerastune.mainjob import packaged_reviews
 from kerastune.models import ModelFiles
 from kerastune.models.folder import check_folder
@@ -28,6 +32,8 @@ from kerastune.models.stored import refuse_quantised, stored_dtype
 from kerastune.precision import choose_dtype
 from kerastune.session import make_encoder
 from kerastune.stack import load_stack
+from kerastune.task import Task
+from kerastune.text_task import find_task
 
 Format = Literal["hf", "keras"]
 _ROWS = 8
@@ -68,7 +74,7 @@ class Merged:
 
 
 def merge(
-    source: Path,
+    sources: Path | Sequence[Path],
     out: Path,
     *,
     format: Format = "hf",
@@ -77,10 +83,10 @@ def merge(
     backend: Backend | None = None,
     input: Path | None = None,
 ) -> Merged:
-    """Merge an adapter into its base, compare, and write the whole.
+    """Merge an adapter, or several that were trained one on top of the other, into their base, and compare.
 
     Args:
-        source: The adapter's folder, or a run's.
+        sources: The folder of an adapter or of a run; of several, in the order of their training.
         out: A new folder.
         format: `"hf"` writes a folder of transformers', `"keras"` a KerasHub preset.
         model: The base; what the run or the adapter names when None.
@@ -89,7 +95,8 @@ def merge(
         input: A table whose first rows are compared; the packaged reviews when None.
 
     Raises:
-        AdapterError: The adapter is damaged, names no base, or is for another one.
+        AdapterError: An adapter is damaged, names no base, is for another one, or was trained on top of
+            others than those named before it.
         ModelError: The base is not found or quantised, or the merged model computes something else.
         OutputError: The folder is not empty, or cannot be written; nothing is left behind.
     """
@@ -97,11 +104,15 @@ def merge(
         raise ConfigError(f"format: expected 'hf' or 'keras', received {format!r}")
     spec = ModelSpec(stack=format, backend=backend, dtype="float32")
     require_new_folder(out)
-    adapter = open_adapter(source, model)
-    _require_mergeable(adapter, format, dtype)
+    adapters = _open_chain([sources] if isinstance(sources, Path) else sources, model)
+    adapter = adapters[-1]
+    for one in adapters:
+        _require_mergeable(one, format, dtype)
     batches = _batches(adapter, input)
     files, written = adapter.files, stored_dtype(adapter.files) if dtype == "auto" else dtype
     stack = load_stack(spec, files)
+    if len(adapters) > 1:
+        stack.add_to_base(summed([one.factors for one in adapters[:-1]]))
     stack.load_adapter(adapter.factors)
     before = [_last_logits(stack, batch) for batch in batches]
     with atomic_folder(out) as temporary:
@@ -121,6 +132,18 @@ def merge(
     return Merged(out, format, written, len(batches), absolute, relative, notes)
 
 
+def _open_chain(sources: Sequence[Path], model: str | None) -> list[AdapterSource]:
+    """Read adapters of one base, each of which was trained on top of those before it."""
+    adapters = [open_adapter(source, model) for source in sources]
+    if len(adapters) > 1 or (adapters[0].folder / CARD).is_file():
+        folders = [one.folder for one in adapters]
+        require_chain(
+            {folder: read_card(folder) for folder in folders},
+            {folder: adapter_hash(folder) for folder in folders},
+        )
+    return adapters
+
+
 def _require_mergeable(adapter: AdapterSource, format: Format, dtype: Dtype) -> None:
     refuse_quantised(adapter.files)
     if dtype == "float16":
@@ -137,8 +160,10 @@ def _require_mergeable(adapter: AdapterSource, format: Format, dtype: Dtype) -> 
 def _batches(adapter: AdapterSource, input: Path | None) -> list[Batch]:
     """The first rows of a table as prompts, a batch each, all of one length."""
     table = packaged_reviews() / "test.tsv" if input is None else input
-    dataset = read_dataset(table, adapter.config.task, labelled=False)
-    encoder = make_encoder(adapter.config, adapter.files)
+    # What stands in a prompt does not matter here, so the packaged reviews serve tasks without labels too.
+    config = adapter.config if isinstance(find_task(adapter.config.task), Task) else RunConfig()
+    dataset = read_dataset(table, config.task, labelled=False)
+    encoder = make_encoder(config, adapter.files)
     prompts = [
         Encoded(example_id=example.example_id, prompt_ids=example.prompt_ids, completion_ids=())
         for example in encoder.encode(dataset).examples[:_ROWS]

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from kerastune.batching import Batch, bucket_lengths, training_steps
+from kerastune.batching import Batch, Example, bucket_lengths, epoch_seed, training_steps
 from kerastune.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kerastune.config import TrainSpec
-from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective
@@ -56,13 +55,13 @@ class Trained:
 
 def fit(
     stack: Stack,
-    examples: Sequence[Encoded],
+    examples: Sequence[Example],
     spec: TrainSpec,
     *,
     objective: Objective,
     pad_id: int,
     folder: Path,
-    validation: Sequence[Encoded] = (),
+    validation: Sequence[Example] = (),
     identity: str = "",
     show: bool = True,
 ) -> Trained:
@@ -112,7 +111,8 @@ def fit(
                 pad_id=pad_id,
                 lengths=lengths,
                 whole_text=objective.loss_on == "all",
-                seed=_epoch_seed(spec.seed, epoch),
+                seed=epoch_seed(spec.seed, epoch),
+                lay_out=objective.lay_out,
             )
             for batches in itertools.islice(steps, state.step - epoch * per_epoch, None):
                 step = tuple(objective.batches(batches))
@@ -124,6 +124,9 @@ def fit(
                         f"the loss is {loss} at step {state.step + 1}; "
                         "lower learning_rate, or choose dtype float32"
                     )
+                if state.step == 0:
+                    objective.check_first_loss(loss)
+                rewards = stack.step_rewards()
                 state.step += 1
                 advance(note=f"loss {loss:.4f}  lr {rate:.1e}  {speed():.1f} examples/s")
                 state.log(
@@ -132,6 +135,7 @@ def fit(
                     loss=loss,
                     learning_rate=rate,
                     examples_per_second=speed(),
+                    **({} if rewards is None else rewards.as_dict()),
                 )
                 # A checkpoint on the last step would skip what is still to be done at the epoch's end.
                 if state.step % per_epoch:
@@ -266,12 +270,8 @@ def _explained(batch: Batch, lower: str) -> AbstractContextManager[None]:
     return explained_memory_errors(rows, length, lower)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
-
-
 def _digest(
-    examples: Sequence[Encoded], validation: Sequence[Encoded], spec: TrainSpec, identity: str
+    examples: Sequence[Example], validation: Sequence[Example], spec: TrainSpec, identity: str
 ) -> str:
     content = repr((list(examples), list(validation), dataclasses.asdict(spec), identity))
     return hashlib.sha256(content.encode()).hexdigest()

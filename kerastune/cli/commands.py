@@ -43,23 +43,29 @@ def run(
     print_results(results)
 
 
-@with_options("Model", "LoRA", "Training", "Scoring")
+@with_options("Model", "LoRA", "Training", "Preference", "Scoring")
 def train(
     config: RunConfig,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     train: Annotated[Path | None, typer.Option(help="Labelled rows or dialogues to train on.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Rows to watch; the best epoch is kept.")] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="A run whose adapter stays under the new one."),
+    ] = None,
     skip_bad_rows: SkipBadRows = False,
 ) -> None:
     """Fine-tune on a table; started again after a crash, it goes on where it was.
 
     Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
     Example: kerastune train --task chat --train data/chat/train.jsonl --out runs/chat
+    Example: kerastune train --task preference --from runs/chat --train pairs.jsonl --out runs/dpo
     """
     from kerastune.console import print_plan, print_report, print_trained
     from kerastune.mainjob import train_files
 
     files = {"train_file": train and str(train), "validation_file": validation and str(validation)}
+    files["from_run"] = from_run and str(from_run)
     config = config.with_options(files)
     print_trained(
         train_files(config, out, skip_bad_rows=skip_bad_rows, on_report=print_report, on_plan=print_plan)

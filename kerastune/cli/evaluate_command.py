@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kerastune.cli.options import with_options
+from kerastune.errors import ConfigError
 
 
 @with_options("Model", "Scoring")
@@ -33,6 +34,18 @@ def evaluate(
 
     Example: kerastune evaluate runs/mine --input data/reviews/challenge.tsv --folds 5
     """
+    from kerastune.preference.evaluating import evaluate_pairs_file, is_preference_run
+
+    if is_preference_run(folder):
+        from kerastune.console import say
+        from kerastune.preference.rendering import render
+
+        if against or folds or seeds or slice:
+            raise ConfigError(
+                "--against, --folds, --seeds and --slice are for tasks with labels; leave them out"
+            )
+        say(render(input.stem, evaluate_pairs_file(folder, input, options)))
+        return
     from kerastune.console_evaluation import print_evaluated, print_fold, print_seed
     from kerastune.evaluating import evaluate_file
 

@@ -41,13 +41,13 @@ class EncodedPair:
 
     @property
     def completion_ids(self) -> tuple[int, ...]:
-        """The longer answer, which decides the arrays' shapes."""
+        """The longer answer."""
         return max(self.chosen.completion_ids, self.rejected.completion_ids, key=len)
 
-
-def sides(pairs: Sequence[EncodedPair]) -> list[Encoded]:
-    """All chosen sides, then all rejected ones."""
-    return [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    @property
+    def trained(self) -> Sequence[int]:
+        """The places of the trained tokens of the side that has the most."""
+        return max(self.chosen.trained, self.rejected.trained, key=len)
 
 
 def make_pair_batch(

@@ -2,56 +2,22 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from kerastune.atomic import atomic_file
-from kerastune.batching import Batch, bucket_lengths, training_steps
+from kerastune.batching import Batch, bucket_lengths, epoch_seed, training_steps
 from kerastune.config import TrainSpec
 from kerastune.errors import OutputError
-from kerastune.memory import explained_memory_errors
 from kerastune.preference.pairs import EncodedPair, make_pair_batch
-from kerastune.progress import progress
-from kerastune.stack import Stack
-from kerastune.training import epoch_seed
 
 _log = logging.getLogger(__name__)
 _NAME = "log_probabilities"
-
-
-def answer_log_probabilities(
-    stack: Stack, batches: Iterable[Batch], count: int, *, what: str, show: bool = True
-) -> dict[str, tuple[float, float]]:
-    """Sum the log-probabilities of answers' tokens, as the model is now.
-
-    Args:
-        stack: The model.
-        batches: Batches of pairs.
-        count: How many pairs they hold, for the progress bar.
-        what: What is under way, for the progress bar.
-        show: Whether to show it.
-
-    Returns:
-        A pair's id -> the chosen and the rejected answer's.
-    """
-    found: dict[str, tuple[float, float]] = {}
-    with progress(what, count, show=show) as advance:
-        for batch in batches:
-            rows, length = batch.token_ids.shape
-            with explained_memory_errors(rows, length, "batch_size"):
-                sums = -stack.token_losses(batch).sum(axis=1, dtype=np.float64)
-            pairs = len(batch.example_ids)
-            chosen, rejected = sums.reshape(2, -1)[:, :pairs].tolist()
-            found |= dict(zip(batch.example_ids, zip(chosen, rejected, strict=True), strict=True))
-            advance(pairs)
-    return found
 
 
 def first_epoch(pairs: Sequence[EncodedPair], spec: TrainSpec, pad_id: int) -> list[Batch]:
@@ -70,19 +36,6 @@ def first_epoch(pairs: Sequence[EncodedPair], spec: TrainSpec, pad_id: int) -> l
         lay_out=make_pair_batch,
     )
     return [batch for step in steps for batch in step if batch.example_ids]
-
-
-def by_length(pairs: Sequence[EncodedPair], batch_size: int, pad_id: int) -> list[Batch]:
-    """Batches from the shortest pairs to the longest, for pairs that are not trained on."""
-    lengths = bucket_lengths([len(pair) for pair in pairs])
-    ordered = sorted(pairs, key=len)
-    answers = max(len(pair.completion_ids) for pair in pairs)
-    batches = []
-    for start in range(0, len(ordered), batch_size):
-        part = ordered[start : start + batch_size]
-        length = next(length for length in lengths if len(part[-1]) <= length)
-        batches.append(make_pair_batch(part, rows=batch_size, length=length, pad_id=pad_id, answers=answers))
-    return batches
 
 
 @dataclass(frozen=True)
@@ -105,6 +58,9 @@ class ReferenceCache:
 
     def read(self, pairs: Sequence[EncodedPair]) -> dict[str, tuple[float, float]] | None:
         """Read them; None where they are not there, or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
         path = self.path(pairs)
         try:
             values: NDArray[np.float64] = load_file(path)[_NAME].reshape(len(pairs), 2)
@@ -118,6 +74,8 @@ class ReferenceCache:
 
     def write(self, pairs: Sequence[EncodedPair], found: Mapping[str, tuple[float, float]]) -> None:
         """Keep them."""
+        from safetensors.numpy import save
+
         values = np.array([found[name] for name in sorted(map(_name, pairs))], np.float64)
         try:
             with atomic_file(self.path(pairs)) as temporary:

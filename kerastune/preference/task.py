@@ -69,14 +69,20 @@ class PreferenceTask:
                 f"{', '.join(map(str, row)) or 'none'}; rename one to {missing[0]!r}"
             )
         prompt = row[self.prompt]
-        messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": self._text(row, self.prompt)}]
+        messages = (
+            prompt
+            if isinstance(prompt, list)
+            else [{"role": "user", "content": self._text(row, self.prompt)}]
+        )
         before = Dialogue.of(messages)
         if before.answer is not None:
             raise DataError(
                 f"{self.prompt!r}: expected the user to have the last word, received the role 'assistant'; "
                 f"take the message off"
             )
-        chosen, rejected = (before.with_answer(self._text(row, name)) for name in (self.chosen, self.rejected))
+        chosen, rejected = (
+            before.with_answer(self._text(row, name)) for name in (self.chosen, self.rejected)
+        )
         if str(chosen.answer).split() == str(rejected.answer).split():
             raise DataError(
                 f"{self.chosen!r} and {self.rejected!r} are the same text, which prefers nothing; write "
