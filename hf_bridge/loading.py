@@ -9,10 +9,10 @@ from kerastune.config import Dtype
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.models import ModelFiles
-from kerastune.precision import choose_dtype, torch_device
+from kerastune.precision import Decision, Hardware, decide_dtype, torch_device
 
 
-def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
+def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
     """Load a causal language model, frozen and in evaluation mode.
 
     Args:
@@ -20,7 +20,7 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
         dtype: The option.
 
     Returns:
-        The model, the device's kind and the dtype's name.
+        The model, the device's kind and the decision on the dtype.
 
     Raises:
         ConfigError: float16 is asked for and overflows in this model.
@@ -37,17 +37,14 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
     torch = require("torch", "hf")
     transformers = require("transformers", "hf")
     require("peft", "hf")
-    device, fast_bfloat16 = torch_device()
-    if device == "cpu":
-        able = torch.cpu.get_capabilities()
-        fast_bfloat16 = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    chosen = choose_dtype(dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
+    device = computing_device()
+    decision = decide_dtype(dtype, device, files.model_type).said()
     with _no_progress_bar(transformers):
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 files.path,
-                dtype=getattr(torch, chosen),
-                device_map="auto" if device == "gpu" else None,
+                dtype=getattr(torch, decision.dtype),
+                device_map="auto" if device.kind == "gpu" else None,
                 use_safetensors=True,
                 local_files_only=True,
             )
@@ -59,7 +56,22 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, str]:
             ) from error
     model.requires_grad_(False)
     model.eval()
-    return model, device, chosen
+    return model, device.kind, decision
+
+
+def computing_device() -> Hardware:
+    """Say what transformers computes on; of CPUs, some multiply bfloat16.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    torch = require("torch", "hf")
+    device = torch_device()
+    if device.kind != "cpu":
+        return device
+    able = torch.cpu.get_capabilities()
+    fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    return Hardware("cpu", fast, "cpu with AMX or AVX-512 for bfloat16" if fast else "cpu")
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class HfStack:
 
     def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
         self.files = files
-        self._model, self._device, self._dtype = load_model(files, spec.dtype)
+        self._model, self._device, self._decision = load_model(files, spec.dtype)
         # Only what a GenerationSpec says: a base's own settings would change how its answers are drawn.
         import torch
         from transformers import GenerationConfig
@@ -58,7 +58,8 @@ class HfStack:
     def info(self) -> StackInfo:
         """What runs."""
         trainable = sum(parameter.numel() for parameter in self._trained().values())
-        return StackInfo("hf", "torch", self._device, self._dtype, self._parameters, trainable)
+        dtype, reason, _ = self._decision
+        return StackInfo("hf", "torch", self._device, dtype, self._parameters, trainable, reason)
 
     def add_lora(self, lora: LoraSpec, seed: int) -> None:
         """Put a fresh adapter on the base; see `Stack.add_lora`."""

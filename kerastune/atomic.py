@@ -4,6 +4,7 @@ A killed process or a full disk leaves the earlier file as it was, and no half-w
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kerastune.errors import OutputError
+
+_OLD = "old"
+_RANDOM = re.compile("[a-z0-9_]{8}")  # as tempfile ends its names
 
 
 @contextmanager
@@ -76,7 +80,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def _exchange(path: Path, new: Path) -> None:
     """Two renames: a reader sees the old folder, for an instant none, then the new one."""
     retired = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    old = retired / "old"
+    old = retired / _OLD
     try:
         path.replace(old)
         try:
@@ -88,6 +92,31 @@ def _exchange(path: Path, new: Path) -> None:
         # Where the old folder could be put back nowhere, it stays where it is.
         if not old.exists() or path.exists():
             shutil.rmtree(retired, ignore_errors=True)
+
+
+def clear_leftovers(folder: Path, *names: str) -> None:
+    """Delete what a killed process left of writing these files and folders.
+
+    To be called by whoever holds the lock on the folder: another process may be writing there otherwise.
+
+    Args:
+        folder: The folder.
+        names: The names of what was to be written; `*` stands for any characters.
+    """
+    for name in names:
+        for leftover in folder.glob(f".{name}.????????"):
+            if _RANDOM.fullmatch(leftover.name[-8:]):
+                if leftover.is_dir() and not leftover.is_symlink():
+                    _put_back(leftover / _OLD, folder / leftover.name[1:-9])
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """A process that was killed between the two renames of `_exchange` left nothing at the path."""
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 @contextmanager

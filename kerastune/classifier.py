@@ -1,9 +1,11 @@
 """The estimator: fine-tuning and scoring behind the interface of scikit-learn."""
 
 import json
+import shutil
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -14,11 +16,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from kerastune.calibration import Fit, fit_calibration, rescale
+from kerastune.checkpoint import require_checkpoint
 from kerastune.classification import Classification
 from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
 from kerastune.dataset import require_classes
 from kerastune.encoding import Encoded, Encoder, Encodings
 from kerastune.few_shot import Shots, choose_shots
+from kerastune.fine_tuning import training_identity
 from kerastune.lora import Factors
 from kerastune.objective import Objective
 from kerastune.session import Session
@@ -26,7 +30,7 @@ from kerastune.shared_models import shared_model
 from kerastune.strict import build
 from kerastune.task import Task
 from kerastune.template import Template
-from kerastune.training import HISTORY, fit
+from kerastune.training import CHECKPOINT, HISTORY, fit
 
 
 class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -96,7 +100,16 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.score_batch_size = score_batch_size
         self.show = show
 
-    def fit(self, X: Any, y: Any, X_val: Any = None, y_val: Any = None) -> "LLMClassifier":  # noqa: N803
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+        *,
+        folder: str | Path | None = None,
+        resume: bool = False,
+    ) -> "LLMClassifier":
         """Train, or where `epochs` is 0 get ready to answer without.
 
         Args:
@@ -104,18 +117,23 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             y: Their classes.
             X_val: Texts to watch while training; the adapter of the best epoch is kept.
             y_val: Their classes.
+            folder: Where checkpoints are while it trains, so that a fit that was killed and is called again
+                goes on; None has none that outlive the call.
+            resume: Whether there must be one to go on from.
 
         Returns:
             The estimator.
 
         Raises:
             DataError: A text is missing or empty, a class is unknown to the task, or there is one class only.
-            ConfigError: An option is refused.
+            ConfigError: An option is refused, or there is nothing to resume.
             TemplateError: Two classes are said by one word, or a class by none.
             ModelError: The model is not found, or cannot be trained.
         """
         # Assigned last, so that a fit that failed is none, and what was fitted keeps its options.
         self.__dict__.pop("config_", None)
+        if resume:
+            require_checkpoint(Path(folder or ".") / CHECKPOINT)
         config = self._config()
         self.classification_ = Classification.of(y, self.task, self.template, self.verbalizer)
         self.classes_ = self.classification_.classes
@@ -142,7 +160,9 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 stacklevel=2,
             )
         if config.train.epochs:
-            self._train(config, encodings, encoder.encode(watched).examples if watched is not None else ())
+            seen = encoder.encode(watched).examples if watched is not None else ()
+            with TemporaryDirectory() if folder is None else nullcontext(folder) as place:
+                self._train(config, encodings, seen, Path(place))
         self.config_ = config
         return self
 
@@ -244,9 +264,11 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             shots=self.shots_,
         )
 
-    def _train(self, config: RunConfig, encodings: Encodings, watched: Sequence[Encoded]) -> None:
+    def _train(
+        self, config: RunConfig, encodings: Encodings, watched: Sequence[Encoded], folder: Path
+    ) -> None:
         spec, shared = config.train, shared_model(config.model)
-        with shared.lock, TemporaryDirectory() as folder:
+        with shared.lock:
             shared.adapter_id = ""
             shared.stack.add_lora(config.lora, spec.seed)
             fit(
@@ -255,12 +277,14 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 spec,
                 objective=Objective.of(spec.loss_on, self.classification_.task.loss_on, encodings.label_ids),
                 pad_id=shared.tokenizer.pad_id,
-                folder=Path(folder),
+                folder=folder,
                 validation=watched,
+                identity=training_identity(shared.stack, config.lora),
                 show=self.show,
             )
-            lines = (Path(folder) / HISTORY).read_text(encoding="utf-8").splitlines()
+            lines = (folder / HISTORY).read_text(encoding="utf-8").splitlines()
             self.history_ = [json.loads(line) for line in lines]
+            shutil.rmtree(folder / CHECKPOINT)
             self.adapter_, self._adapter_id = shared.stack.get_adapter(), uuid.uuid4().hex
             shared.adapter_id = self._adapter_id
 

@@ -104,6 +104,8 @@ class TrainSpec:
             it has labels, else 1024.
         patience: Epochs without a better validation loss after which training stops; 0 never stops.
         seed: Decides the initial adapter, the order and the dropout.
+        checkpoint_steps: Optimizer steps from one checkpoint to the next; 0 goes by the clock alone.
+        checkpoint_minutes: Minutes from one to the next; 0 goes by the steps alone. Each epoch's end has one.
     """
 
     epochs: int = 1
@@ -118,6 +120,8 @@ class TrainSpec:
     max_length: int | None = None
     patience: int = 0
     seed: int = 0
+    checkpoint_steps: int = 0
+    checkpoint_minutes: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "max_length"):
@@ -126,7 +130,8 @@ class TrainSpec:
         _check(
             "learning_rate", self.learning_rate, 0 < self.learning_rate < inf, "a finite number more than 0"
         )
-        for name in ("epochs", "shots", "weight_decay", "clip_norm", "patience", "seed"):
+        least_0 = ("epochs", "shots", "weight_decay", "clip_norm", "patience", "seed")
+        for name in (*least_0, "checkpoint_steps", "checkpoint_minutes"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) < inf, "a finite number, 0 or more")
         _check("warmup", self.warmup, 0 <= self.warmup < 1, "from 0 up to, not including, 1")
 

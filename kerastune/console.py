@@ -51,13 +51,19 @@ def print_plan(plan: Plan) -> None:
         )
     else:
         trains = "training  none: the model answers as it is\n"
+    memory = plan.memory
+    needed = memory and (
+        f"about {memory.peak / 1e9:.1f} GB, of {memory.device.memory / 1e9:.1f} GB on {memory.device.name}"
+    )
     shown = f", {spec.shots} rows of each label shown first" if spec.shots else ""
     say(
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
-        f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}\n"
-        f"{trains}"
+        f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}"
+        + (f" ({info.dtype_reason})" if info.dtype_reason else "")
+        + f"\n{trains}"
         f"prompt    template {plan.template}"
         + (f", labels said {' / '.join(plan.words)}{shown}" if plan.words else "")
+        + (f"\nmemory    {needed}" if needed else "")
         + (f"\ntruncated {plan.truncated} rows to {plan.max_length} tokens" if plan.truncated else "")
         + "".join(f"\n{note}" for note in plan.notes)
         + "".join(f"\nleft out  {row}" for row in plan.left)

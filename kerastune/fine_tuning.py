@@ -2,29 +2,39 @@
 
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kerastune.adapter import write_adapter
-from kerastune.adapter_card import write_card
-from kerastune.atomic import write_text
+from kerastune.adapter_card import Link, write_card
+from kerastune.atomic import clear_leftovers, write_text
 from kerastune.batching import bucket_lengths
-from kerastune.config import LossOn, PreferenceSpec, RunConfig, ScoreSpec
-from kerastune.config_file import write_config
+from kerastune.checkpoint import has_checkpoint, require_checkpoint
+from kerastune.config import LoraSpec, LossOn, PreferenceSpec, RunConfig, ScoreSpec
+from kerastune.config_file import read_config, write_config
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import SHOTS
 from kerastune.kinds import Rows, kind_of
+from kerastune.locking import locked
+from kerastune.memory import explained_loading_errors
+from kerastune.planning.asking import plan_with
+from kerastune.planning.estimate import Estimate
 from kerastune.preference.task import PreferenceTask
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.schedule import total_steps
 from kerastune.session import ModelSession, Prepared
-from kerastune.stack import StackInfo
+from kerastune.stack import Stack, StackInfo
 from kerastune.text_task import find_task
 from kerastune.training import CHECKPOINT, HISTORY, fit
+
+_LOCK = ".lock"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,8 @@ class Plan:
         left: Rows that were left out, as messages.
         notes: What else there is to say, a line each.
         resumed: Whether a checkpoint is there to go on from.
+        memory: What it needs of the memory that there is; None for a family whose shape is not known, and
+            where nothing is trained.
     """
 
     config: RunConfig
@@ -60,6 +72,7 @@ class Plan:
     left: tuple[str, ...]
     notes: tuple[str, ...]
     resumed: bool
+    memory: Estimate | None
 
 
 def train(
@@ -68,6 +81,7 @@ def train(
     out: str | Path,
     validation: Rows | None = None,
     config: RunConfig | None = None,
+    resume: bool = False,
     show: bool = True,
     on_plan: Callable[[Plan], None] | None = None,
     **options: Any,
@@ -75,13 +89,14 @@ def train(
     """Fine-tune a base model on rows and write a run's folder.
 
     Started again on the folder of a run that was killed, with the same rows and options, it goes on from
-    the last checkpoint.
+    the last checkpoint, to the same adapter.
 
     Args:
         dataset: Training rows, labelled ones or dialogues.
         out: The run's folder.
         validation: Rows to watch; the best epoch's adapter is kept.
         config: The options; the defaults when None.
+        resume: Whether there must be a checkpoint to go on from.
         show: Whether to show progress.
         on_plan: Called with the plan before training begins.
         **options: Options by name that replace those of `config`, such as `rank=4`, `epochs=2`,
@@ -91,7 +106,8 @@ def train(
         The run, ready to score.
 
     Raises:
-        ConfigError: An option is unknown, or `out` holds something else than an unfinished run.
+        ConfigError: An option is unknown, `out` holds something else than an unfinished run or another
+            process trains into it, or there is nothing to resume.
         DataError: The labels are of one class only.
         ModelError: The model cannot be loaded or trained.
     """
@@ -101,6 +117,7 @@ def train(
         dataset,
         Path(out),
         validation=validation,
+        resume=resume,
         show=show,
         on_plan=on_plan,
     )
@@ -112,21 +129,40 @@ def train_in_session(
     folder: Path,
     *,
     validation: Rows | None = None,
+    resume: bool = False,
     show: bool = True,
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Run:
     """Train as `train` does, with a session that is already open."""
     _require_room(folder)
     _require_own_options(session.config)
+    if resume:
+        require_checkpoint(folder / CHECKPOINT)
     prepared = session.prepare(dataset, validation)
-    config, stack = session.config, session.stack
+    taken = f"{folder}: another process is training into it; wait for its end, or choose another --out"
+    with locked(folder / _LOCK, taken):
+        clear_leftovers(folder, ADAPTER, CONFIG_TOML, MANIFEST, SHOTS)
+        clear_leftovers(folder / CHECKPOINT, "step_*")
+        return _train(session, prepared, folder, show, on_plan)
+
+
+def _train(
+    session: ModelSession[Any],
+    prepared: Prepared,
+    folder: Path,
+    show: bool,
+    on_plan: Callable[[Plan], None] | None,
+) -> Run:
+    config, memory = session.config, _memory(session, prepared)
+    with explained_loading_errors(memory):
+        stack = session.stack
     if config.train.epochs:
         stack.add_lora(config.lora, config.train.seed)
     else:
         stack.remove_adapter()
-    resumed = (folder / CHECKPOINT).exists()
+    resumed = has_checkpoint(folder / CHECKPOINT)
     if on_plan is not None:
-        on_plan(_plan(session, prepared, resumed))
+        on_plan(_plan(session, prepared, resumed, memory))
     if config.train.epochs:
         prepared = session.complete(prepared, show=show)
     if not resumed:  # else fit decides first whether the checkpoint is of these options
@@ -141,7 +177,8 @@ def train_in_session(
             pad_id=prepared.pad_id,
             folder=folder,
             validation=prepared.validation,
-            identity=_identity(session),
+            identity=training_identity(stack, config.lora, session.beneath),
+            plan=memory,
             show=show,
         )
     write_config(config, folder / CONFIG_TOML)
@@ -150,7 +187,6 @@ def train_in_session(
         write_card(folder / ADAPTER, session.card)
     else:
         write_adapter(folder / ADAPTER, stack.get_adapter(), session.card)
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     run = Run(folder, config, trained, session)
     manifest = {
         **run.provenance(),
@@ -160,7 +196,19 @@ def train_in_session(
         "peak_memory_gb": round(peak_memory_gb(), 2),
     }
     write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    # Last: what was killed before this is started again, and finds everything done but these files.
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     return run
+
+
+def unfinished_config(folder: Path) -> RunConfig:
+    """The options of a run that was stopped, to resume it with.
+
+    Raises:
+        ConfigError: There is no run, or none with a checkpoint.
+    """
+    require_checkpoint(folder / CHECKPOINT)
+    return read_config(folder / CONFIG_TOML)
 
 
 def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
@@ -186,16 +234,34 @@ def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
     return folder
 
 
-def _identity(session: ModelSession[Any]) -> str:
-    """What else than rows and options a checkpoint must be of."""
-    info = session.stack.info
-    beneath = [link.sha256 for link in session.beneath]
-    return repr(
-        (session.files.fingerprint, info.stack, info.backend, info.dtype, session.config.lora, beneath)
+def training_identity(stack: Stack, lora: LoraSpec, beneath: Sequence[Link] = ()) -> str:
+    """What else than rows and options a checkpoint must be of: base, stack, dtype, adapter, those beneath."""
+    info, below = stack.info, [link.sha256 for link in beneath]
+    return repr((stack.files.fingerprint, info.stack, info.backend, info.dtype, lora, below))
+
+
+def _memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | None:
+    """Plan the memory before the model takes any, and say at once where there is too little."""
+    if not session.config.train.epochs:
+        return None
+    objective = prepared.objective
+    examples = objective.examples(prepared.examples)
+    config = session.config
+    if objective.preference is not None:  # two rows a pair
+        config = config.with_options({"batch_size": 2 * config.train.batch_size})
+    memory = plan_with(
+        config,
+        session.files,
+        objective,
+        length=bucket_lengths([len(example) for example in examples])[-1],
+        answers=max(len(example.trained) for example in examples),
     )
+    if memory is not None and not memory.fits:
+        _log.warning(memory.warning)
+    return memory
 
 
-def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan:
+def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool, memory: Estimate | None) -> Plan:
     config, rows = session.config, len(prepared.examples)
     return Plan(
         config=config,
@@ -211,6 +277,7 @@ def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool) -> Plan
         left=prepared.left,
         notes=prepared.notes,
         resumed=resumed,
+        memory=memory,
     )
 
 
@@ -227,9 +294,10 @@ def _require_room(folder: Path) -> None:
     """Refuse a folder whose files are not those of an unfinished run: a new run would write over them."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; choose a new folder with --out")
-    if (folder / ADAPTER).exists():
+    unfinished = has_checkpoint(folder / CHECKPOINT)
+    if (folder / ADAPTER).exists() and not unfinished:
         raise ConfigError(f"{folder}: holds a finished run; choose another folder with --out, or delete it")
-    ours = {CONFIG_TOML, HISTORY, CHECKPOINT, SHOTS}
+    ours = {CONFIG_TOML, HISTORY, CHECKPOINT, SHOTS, *((ADAPTER, MANIFEST) if unfinished else ())}
     for found in sorted(folder.iterdir()) if folder.is_dir() else ():
         if found.name not in ours and not found.name.startswith("."):
             raise ConfigError(

@@ -95,6 +95,7 @@ def train_files(
     config: RunConfig,
     out: Path,
     *,
+    resume: bool = False,
     skip_bad_rows: bool = False,
     on_report: Callable[[Report], None],
     on_plan: Callable[[Plan], None],
@@ -104,12 +105,13 @@ def train_files(
     Args:
         config: The options.
         out: The run's folder.
+        resume: Whether there must be a checkpoint to go on from.
         skip_bad_rows: Whether dialogues that cannot be used are left out, and listed.
         on_report: Called with the data report, before the model is loaded.
         on_plan: Called with the plan, before training.
 
     Raises:
-        ConfigError: No training file is named.
+        ConfigError: No training file is named, or there is nothing to resume.
     """
     if config.train_file is None:
         raise ConfigError("no training table; give one with --train FILE, or train_file in the TOML file")
@@ -117,9 +119,10 @@ def train_files(
     watched = None
     if config.validation_file is not None:
         watched = read_rows(config.validation_file, config.task, skip_bad_rows=skip_bad_rows)
-    # So that `evaluate` finds the baselines' rows from any directory.
+    # So that `evaluate` finds the baselines' rows, and --resume all rows, from any directory.
+    named = {name: getattr(config, name) for name in ("train_file", "validation_file")}
     session = kind_of(config.task).open(
-        config.with_options({"train_file": str(Path(config.train_file).resolve())})
+        config.with_options({name: file and str(Path(file).resolve()) for name, file in named.items()})
     )
     on_report(session.report(rows, watched))
-    return train_in_session(session, rows, out, validation=watched, on_plan=on_plan)
+    return train_in_session(session, rows, out, validation=watched, resume=resume, on_plan=on_plan)

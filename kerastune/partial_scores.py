@@ -8,13 +8,14 @@ import json
 import os
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kerastune.errors import ConfigError, OutputError
+from kerastune.locking import try_lock
 from kerastune.scoring import CHUNK, INVALID, Scores, join_scores
 from kerastune.task import Label
 
@@ -208,7 +209,11 @@ def open_partial(
     done = False
     partial = None
     try:
-        _lock(handle, path)
+        if not try_lock(handle, path):
+            raise ConfigError(
+                f"{path}: another process is scoring with this run; wait for its end, or copy the run's "
+                "folder"
+            )
         partial = PartialScores(
             path, handle, ids, labels, generates=generates, identity=identity, restart=restart
         )
@@ -218,23 +223,6 @@ def open_partial(
         os.close(handle)
         if partial is not None and (done or not partial.worth_keeping):
             path.unlink(missing_ok=True)
-
-
-def _lock(handle: int, path: Path) -> None:
-    """Keep a second process out; the system lets go of the lock when this one ends, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    taken = False
-    with suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The file may have been finished and deleted between opening and locking it.
-        taken = os.path.samestat(os.fstat(handle), path.stat())
-    if not taken:
-        raise ConfigError(
-            f"{path}: another process is scoring with this run; wait for its end, or copy the run's folder"
-        )
 
 
 def _read(handle: int) -> bytes:

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from kerastune.atomic import clear_leftovers
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.partial_scores import PartialScores, open_partial, require_plain_ids
 from kerastune.run import Run
-from kerastune.submission import Format, default_submission_name, require_submittable
+from kerastune.submission import Format, default_submission_name, manifest_path, require_submittable
 
 SCORES, PARTIAL = "scores.tsv", "scores.partial"
 
@@ -74,6 +75,8 @@ def score_file(
         path = out or partial.out
         form = require_submittable(path, rows, format=format, sample=sample)
         path = path or Path(default_submission_name(datetime.now(), form.format))
+        clear_leftovers(folder, SCORES)
+        clear_leftovers(path.parent, path.name, manifest_path(path).name)
         if partial.rows and on_resume is not None:
             on_resume(partial.rows, len(rows))
         if not partial.complete:

@@ -5,7 +5,7 @@ below this line, so a third stack is these few methods.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from kerastune.batching import Batch
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
+from kerastune.devices import Device, this_machine
 from kerastune.errors import ConfigError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
+from kerastune.models.cache import cache_root
 from kerastune.preference.loss import Rewards
 
 
@@ -31,6 +33,7 @@ class StackInfo:
         dtype: The base's dtype.
         parameters: How many the base has.
         trainable: How many of the adapter are trained.
+        dtype_reason: Why the dtype is this one.
     """
 
     stack: str
@@ -39,6 +42,7 @@ class StackInfo:
     dtype: str
     parameters: int
     trainable: int
+    dtype_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +232,31 @@ def load_stack(spec: ModelSpec, files: ModelFiles) -> Stack:
 
         return HfStack(spec, files)
     raise ConfigError(f"stack: expected 'keras' or 'hf', received {spec.stack!r}")
+
+
+def find_device(spec: ModelSpec) -> Device:
+    """What the stack would compute on here, and its memory; no model is loaded.
+
+    Raises:
+        MissingExtraError: The stack is not installed.
+    """
+    backend = spec.backend or ("torch" if spec.stack == "hf" else "jax")
+    if spec.stack == "hf":
+        from hf_bridge.loading import computing_device
+        from kerastune.precision import torch_memory
+
+        hardware = computing_device()
+        memory = torch_memory()
+    else:
+        from kerastune.keras_stack.backend import accelerator_memory, device, import_keras
+
+        import_keras(backend, cache_root())
+        hardware = device(backend)
+        memory = accelerator_memory(backend) if hardware.kind != "cpu" else None
+    kind, fast_bfloat16 = hardware.kind, hardware.fast_bfloat16
+    if kind == "cpu" or memory is None:  # what does not say is taken to have as much as the machine
+        return replace(this_machine(), kind=kind, fast_bfloat16=fast_bfloat16)
+    return Device(f"this machine's {kind.upper()}", kind, memory, fast_bfloat16)
 
 
 def load_own_tokenizer(spec: ModelSpec, files: ModelFiles) -> Callable[[Sequence[str]], list[list[int]]]:

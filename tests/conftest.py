@@ -46,24 +46,8 @@ def train_tokenizer_folder(tmp_path_factory) -> Callable[..., Path]:
     """Train byte-fallback BPE on texts; pieces may hold several words unless words are kept apart."""
 
     def train(corpus: list[str], words_apart: bool = True) -> Path:
-        folder = tmp_path_factory.mktemp("tokenizer")
-        trained = Trained(models.BPE(unk_token="<unk>", byte_fallback=True))
-        trained.normalizer = normalizers.Replace(" ", "▁")
-        if words_apart:
-            trained.pre_tokenizer = pre_tokenizers.Split(Regex("\n|▁?[^▁\n]+|▁"), "isolated")
-        trained.decoder = decoders.Sequence(
-            [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-        )
-        trained.train_from_iterator(
-            corpus, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL + BYTES, show_progress=False)
-        )
-        trained.post_processor = processors.TemplateProcessing(
-            single="<bos> $A", special_tokens=[("<bos>", SPECIAL.index("<bos>"))]
-        )
-        content = json.loads(trained.to_str())
-        # The trainer takes the bytes for special tokens; in a model's file they are ordinary pieces.
-        content["added_tokens"] = content["added_tokens"][: len(SPECIAL)]
-        write_model_folder(folder, content)
+        folder: Path = tmp_path_factory.mktemp("tokenizer")
+        write_tokenizer_folder(folder, corpus, words_apart)
         return folder
 
     return train
@@ -80,6 +64,27 @@ def train_tokenizer(train_tokenizer_folder) -> Callable[..., Tokenizer]:
         )
 
     return train
+
+
+def write_tokenizer_folder(folder: Path, corpus: list[str], words_apart: bool = True) -> None:
+    """Train a tokenizer into a folder; see `train_tokenizer_folder`."""
+    trained = Trained(models.BPE(unk_token="<unk>", byte_fallback=True))
+    trained.normalizer = normalizers.Replace(" ", "▁")
+    if words_apart:
+        trained.pre_tokenizer = pre_tokenizers.Split(Regex("\n|▁?[^▁\n]+|▁"), "isolated")
+    trained.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    trained.train_from_iterator(
+        corpus, trainers.BpeTrainer(vocab_size=600, special_tokens=SPECIAL + BYTES, show_progress=False)
+    )
+    trained.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", SPECIAL.index("<bos>"))]
+    )
+    content = json.loads(trained.to_str())
+    # The trainer takes the bytes for special tokens; in a model's file they are ordinary pieces.
+    content["added_tokens"] = content["added_tokens"][: len(SPECIAL)]
+    write_model_folder(folder, content)
 
 
 def write_model_folder(folder: Path, tokenizer: dict) -> None:

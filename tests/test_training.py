@@ -1,16 +1,22 @@
 """The training loop, on a linear model in numpy in the place of a stack."""
 
+import itertools
 import json
 import math
+import os
+import shutil
+import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kerastune.config import TrainSpec
 from kerastune.encoding import Encoded
-from kerastune.errors import AdapterError, ModelError
+from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.objective import Objective
 from kerastune.schedule import learning_rate_at, total_steps
+from kerastune.stopping import Terminated
 from kerastune.training import fit
 
 EXAMPLES = tuple(Encoded(f"r{n}", (2, 3 + n % 4, 5), (7 + n % 2, 1)) for n in range(10))
@@ -18,10 +24,14 @@ WATCHED = EXAMPLES[:4]
 SPEC = TrainSpec(epochs=3, batch_size=4, accumulate=1, learning_rate=0.1, seed=5)
 
 
+class Killed(BaseException):
+    """The process is gone: nothing more is written."""
+
+
 class LinearStack:
     """A weight for each token; the loss is the squared distance of a row's sum from its first answer."""
 
-    def __init__(self, fails_at=None, error=KeyboardInterrupt, watched=()):
+    def __init__(self, fails_at=None, error=Killed, watched=()):
         self.seen, self.rates = [], []
         self.fails_at, self.error, self.watched = fails_at, error, list(watched)
 
@@ -142,19 +152,17 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_rest(tmp_path):
 
 @pytest.mark.parametrize("patience", [0, 1])
 @pytest.mark.parametrize("killed_at", [1, 3, 4, 8])
-@pytest.mark.parametrize("seconds_between", [0.0, 1e9])
-def test_a_killed_run_goes_on_as_if_it_had_not_been(
-    tmp_path, monkeypatch, killed_at, seconds_between, patience
-):
-    spec = TrainSpec(epochs=3, batch_size=4, accumulate=1, learning_rate=0.1, seed=5, patience=patience)
+@pytest.mark.parametrize("every", [0, 1, 2])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, killed_at, every, patience):
+    spec = replace(SPEC, patience=patience, checkpoint_steps=every)
     whole = LinearStack()
     expected = train(whole, tmp_path / "whole", spec)
-    monkeypatch.setattr("kerastune.training._CHECKPOINT_SECONDS", seconds_between)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         train(LinearStack(fails_at=killed_at), tmp_path / "killed", spec)
     stack = LinearStack()
     resumed = train(stack, tmp_path / "killed", spec)
-    saved = killed_at if seconds_between == 0 and killed_at % 3 else killed_at // 3 * 3
+    epoch_end = killed_at // 3 * 3
+    saved = epoch_end if not every else epoch_end + (killed_at - epoch_end) // every * every
     assert stack.seen == whole.seen[saved:]
     for name, value in whole.training_state().items():
         np.testing.assert_array_equal(stack.training_state()[name], value)
@@ -163,18 +171,18 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
         assert getattr(resumed, name) == getattr(expected, name)
 
 
-def test_killed_after_the_last_step_of_an_epoch_its_validation_is_still_done(tmp_path, monkeypatch):
-    monkeypatch.setattr("kerastune.training._CHECKPOINT_SECONDS", 0.0)
-    train(LinearStack(), tmp_path / "whole")
+def test_killed_after_the_last_step_of_an_epoch_its_validation_is_still_done(tmp_path):
+    spec = replace(SPEC, checkpoint_steps=1)
+    train(LinearStack(), tmp_path / "whole", spec)
     stack = LinearStack()
 
     def killed(_):
-        raise KeyboardInterrupt
+        raise Killed
 
     stack.token_losses = killed
-    with pytest.raises(KeyboardInterrupt):
-        train(stack, tmp_path / "killed")
-    train(LinearStack(), tmp_path / "killed")
+    with pytest.raises(Killed):
+        train(stack, tmp_path / "killed", spec)
+    train(LinearStack(), tmp_path / "killed", spec)
     assert history(tmp_path / "killed") == history(tmp_path / "whole")
 
 
@@ -196,7 +204,7 @@ def test_started_again_at_the_very_end_there_is_nothing_to_do(tmp_path):
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused_and_left(tmp_path, other):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Killed):
         train(LinearStack(fails_at=4), tmp_path)
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     with pytest.raises(AdapterError, match="the checkpoint is of other training rows, options") as caught:
@@ -205,22 +213,134 @@ def test_a_checkpoint_of_another_training_is_refused_and_left(tmp_path, other):
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
-@pytest.mark.parametrize("file", ["state.safetensors", "place.json"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_a_damaged_checkpoint_is_refused(tmp_path, file, damage):
-    with pytest.raises(KeyboardInterrupt):
-        train(LinearStack(fails_at=4), tmp_path)
-    path = tmp_path / "checkpoint" / file
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-9])
-    else:
-        path.unlink()
-    with pytest.raises(AdapterError, match=r"checkpoint: damaged .*delete the folder to start anew"):
+def checkpoints(folder):
+    return sorted((folder / "checkpoint").iterdir())
+
+
+@pytest.mark.parametrize("damage", [b"", b"cut", b"flipped"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, caplog):
+    spec = replace(SPEC, checkpoint_steps=1)
+    whole = LinearStack()
+    train(whole, tmp_path / "whole", spec)
+    with pytest.raises(Killed):
+        train(LinearStack(fails_at=5), tmp_path / "killed", spec)
+    before, newest = checkpoints(tmp_path / "killed")
+    assert (before.name[:13], newest.name[:13]) == ("step_00000004", "step_00000005")
+    content = newest.read_bytes()
+    damaged = content[: len(content) // 2] if damage == b"cut" else content[:-1] + bytes([content[-1] ^ 1])
+    newest.write_bytes(damaged if damage else b"")
+    stack = LinearStack()
+    train(stack, tmp_path / "killed", spec)
+    assert stack.seen == whole.seen[4:]
+    np.testing.assert_array_equal(stack.weights, whole.weights)
+    assert history(tmp_path / "killed") == history(tmp_path / "whole")
+    (said,) = caplog.messages
+    assert said.startswith(f"{newest}: damaged (its hash is not that in its name); looking for the")
+
+
+def test_where_all_checkpoints_are_damaged_it_is_refused(tmp_path):
+    with pytest.raises(Killed):
+        train(LinearStack(fails_at=8), tmp_path)
+    for path in checkpoints(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(AdapterError, match=r"checkpoint: every checkpoint is damaged; delete the folder"):
         train(LinearStack(), tmp_path)
 
 
-def test_a_history_cut_short_is_refused(tmp_path):
+def test_the_last_two_checkpoints_are_kept(tmp_path):
+    train(LinearStack(), tmp_path, replace(SPEC, checkpoint_steps=2))
+    assert [path.name[:13] for path in checkpoints(tmp_path)] == ["step_00000008", "step_00000009"]
+
+
+def test_checkpoints_go_by_the_clock_too(tmp_path, monkeypatch):
+    clock = itertools.count(step=40.0)
+    monkeypatch.setattr("kerastune.training.time.monotonic", lambda: next(clock))
+    with pytest.raises(Killed):
+        train(LinearStack(fails_at=2), tmp_path, replace(SPEC, checkpoint_minutes=1.0))
+    assert [path.name[:13] for path in checkpoints(tmp_path)] == ["step_00000002"]
+
+
+def test_how_often_is_saved_has_no_say_in_what_is_trained(tmp_path):
+    with pytest.raises(Killed):
+        train(LinearStack(fails_at=4), tmp_path)
+    stack = LinearStack()
+    train(stack, tmp_path, replace(SPEC, checkpoint_steps=2, checkpoint_minutes=9.0))
+    assert len(stack.seen) == 6
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_signal_ends_the_step_writes_a_checkpoint_and_stops(tmp_path, number, error, at):
+    whole = LinearStack()
+    train(whole, tmp_path / "whole")
+    stack = LinearStack()
+    step = stack.train_step
+
+    def signalled(batches, rate):
+        if len(stack.seen) == at:
+            os.kill(os.getpid(), number)
+        return step(batches, rate)
+
+    stack.train_step = signalled
+    before = signal.getsignal(number)
+    with pytest.raises(error):
+        train(stack, tmp_path / "run")
+    assert signal.getsignal(number) is before
+    assert len(stack.seen) == at + 1
+    assert checkpoints(tmp_path / "run")[-1].name.startswith(f"step_{at + 1:08}")
+    again = LinearStack()
+    train(again, tmp_path / "run")
+    assert stack.seen + again.seen == whole.seen
+    np.testing.assert_array_equal(again.weights, whole.weights)
+    assert history(tmp_path / "run") == history(tmp_path / "whole")
+
+
+def test_a_second_signal_leaves_the_step_and_what_it_tore_is_not_saved(tmp_path):
+    stack = LinearStack()
+
+    def signalled(_batches, _rate):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("not left")
+
+    stack.train_step = signalled
     with pytest.raises(KeyboardInterrupt):
+        train(stack, tmp_path)
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_a_checkpoint_that_is_removed_while_training_is_written_again(tmp_path):
+    stack = LinearStack()
+    step = stack.train_step
+
+    def removing(batches, rate):
+        if len(stack.seen) == 4:
+            shutil.rmtree(tmp_path / "checkpoint")
+        return step(batches, rate)
+
+    stack.train_step = removing
+    train(stack, tmp_path)
+    assert [path.name[:13] for path in checkpoints(tmp_path)] == ["step_00000006", "step_00000009"]
+
+
+def test_a_run_whose_folder_is_gone_stops_with_one_line(tmp_path):
+    stack = LinearStack()
+    step = stack.train_step
+
+    def removing(batches, rate):
+        if len(stack.seen) == 1:
+            shutil.rmtree(tmp_path / "run")
+        return step(batches, rate)
+
+    stack.train_step = removing
+    with pytest.raises(OutputError, match=r"history\.jsonl: cannot write: No such file or directory; see to"):
+        train(stack, tmp_path / "run")
+
+
+def test_a_history_cut_short_is_refused(tmp_path):
+    with pytest.raises(Killed):
         train(LinearStack(fails_at=4), tmp_path)
     (tmp_path / "history.jsonl").write_text("")
     with pytest.raises(AdapterError, match=r"history\.jsonl: shorter than at the checkpoint"):
@@ -230,9 +350,35 @@ def test_a_history_cut_short_is_refused(tmp_path):
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_with_one_line(tmp_path, loss):
+    whole = LinearStack()
+    train(whole, tmp_path / "whole")
     with pytest.raises(ModelError) as caught:
-        train(LinearStack(fails_at=2, error=loss), tmp_path)
-    assert str(caught.value) == f"the loss is {loss} at step 3; lower learning_rate, or choose dtype float32"
+        train(LinearStack(fails_at=2, error=loss), tmp_path / "run", replace(SPEC, checkpoint_steps=1))
+    rows = ", ".join(map(repr, whole.seen[2]))
+    assert str(caught.value) == (
+        f"the loss is {loss} at step 3 (rows {rows}); lower learning_rate, or choose dtype float32; the last "
+        "sound checkpoint is kept"
+    )
+    assert [path.name[:13] for path in checkpoints(tmp_path / "run")] == ["step_00000001", "step_00000002"]
+
+
+@pytest.mark.parametrize("at", [0, 4])
+def test_gradients_that_are_no_numbers_are_never_saved(tmp_path, at):
+    stack = LinearStack()
+    step = stack.train_step
+
+    def overflowing(batches, rate):
+        loss = step(batches, rate)
+        if len(stack.seen) == at + 1:
+            stack.momentum[3] = np.inf
+        return loss
+
+    stack.train_step = overflowing
+    with pytest.raises(ModelError, match=f"the gradients are not finite at step {at + 1} .rows 'r") as caught:
+        train(stack, tmp_path, replace(SPEC, checkpoint_steps=1))
+    assert all(repr(name) in str(caught.value) for name in stack.seen[at])
+    kept = [] if at == 0 else ["step_00000003", "step_00000004"]
+    assert sorted(path.name[:13] for path in tmp_path.glob("checkpoint/*")) == kept
 
 
 class ResourceExhaustedError(Exception):

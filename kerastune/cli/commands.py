@@ -1,7 +1,8 @@
 """The commands on a run: all of it, train, preview."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,7 +44,15 @@ def run(
     print_results(results)
 
 
-@with_options("Model", "LoRA", "Training", "Preference", "Scoring")
+def _unfinished(values: Mapping[str, Any]) -> RunConfig | None:
+    if not values["resume"]:
+        return None
+    from kerastune.fine_tuning import unfinished_config
+
+    return unfinished_config(values["out"])
+
+
+@with_options("Model", "LoRA", "Training", "Preference", "Scoring", base=_unfinished)
 def train(
     config: RunConfig,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
@@ -54,8 +63,13 @@ def train(
         typer.Option("--from", metavar="RUN", help="A run whose adapter stays under the new one."),
     ] = None,
     skip_bad_rows: SkipBadRows = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in --out, with the options there.")
+    ] = False,
 ) -> None:
     """Fine-tune on a table; started again after a crash, it goes on where it was.
+
+    With --resume nothing but --out need be said again, and there must be something to go on from.
 
     Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
     Example: kerastune train --task chat --train data/chat/train.jsonl --out runs/chat
@@ -68,7 +82,14 @@ def train(
     files["from_run"] = from_run and str(from_run)
     config = config.with_options(files)
     print_trained(
-        train_files(config, out, skip_bad_rows=skip_bad_rows, on_report=print_report, on_plan=print_plan)
+        train_files(
+            config,
+            out,
+            resume=resume,
+            skip_bad_rows=skip_bad_rows,
+            on_report=print_report,
+            on_plan=print_plan,
+        )
     )
 
 

@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from kerastune.cli.commands import SkipBadRows
 from kerastune.cli.options import with_options
-from kerastune.errors import ConfigError
 
 
 @with_options("Model", "Scoring")
 def evaluate(
     options: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    input: Annotated[Path, typer.Option("--input", help="The labelled table.")],
+    input: Annotated[Path, typer.Option("--input", help="The labelled table, or dialogues.")],
     against: Annotated[
         Path | None,
         typer.Option(metavar="RUN2", help="Another run, or a scores file of the same rows, to test against."),
@@ -29,22 +29,42 @@ def evaluate(
     slice: Annotated[
         list[str] | None, typer.Option(help="A column to slice the table by; may be given again.")
     ] = None,
+    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of an answer that is a text.")] = 128,
+    skip_bad_rows: SkipBadRows = False,
 ) -> None:
-    """Measure a run on a labelled table, beside the baselines, and write RUN/metrics.json.
+    """Measure a run on a table, and write RUN/metrics.json.
+
+    Labels are held beside the baselines; answers that are texts are generated, before and after tuning.
 
     Example: kerastune evaluate runs/mine --input data/reviews/challenge.tsv --folds 5
+    Example: kerastune evaluate runs/chat --input data/chat/test.jsonl
     """
+    for_labels = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
     from kerastune.preference.evaluating import evaluate_pairs_file, is_preference_run
 
     if is_preference_run(folder):
         from kerastune.console import say
         from kerastune.preference.rendering import render
 
-        if against or folds or seeds or slice:
-            raise ConfigError(
-                "--against, --folds, --seeds and --slice are for tasks with labels; leave them out"
-            )
-        say(render(input.stem, evaluate_pairs_file(folder, input, options)))
+        evaluated = evaluate_pairs_file(
+            folder, input, options, skip_bad_rows=skip_bad_rows, for_labels=for_labels
+        )
+        say(render(input.stem, evaluated))
+        return
+    from kerastune.text_evaluating import evaluate_texts, is_text_run
+
+    if is_text_run(folder):
+        from kerastune.console_text import print_text_evaluation
+
+        evaluation = evaluate_texts(
+            folder,
+            input,
+            options,
+            max_new_tokens=max_new_tokens,
+            skip_bad_rows=skip_bad_rows,
+            for_labels=for_labels,
+        )
+        print_text_evaluation(evaluation)
         return
     from kerastune.console_evaluation import print_evaluated, print_fold, print_seed
     from kerastune.evaluating import evaluate_file

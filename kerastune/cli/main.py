@@ -11,13 +11,17 @@ from kerastune.cli import (
     calibrate_command,
     commands,
     data_commands,
+    doctor_command,
     evaluate_command,
+    plan_command,
     proof_commands,
     report_command,
     score_command,
     verbalizers_command,
 )
 from kerastune.errors import KerastuneError
+from kerastune.log import start_log
+from kerastune.stopping import INTERRUPTED, TERMINATED, Terminated, stopping
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,6 +39,8 @@ app.command("evaluate")(evaluate_command.evaluate)
 app.command("calibrate")(calibrate_command.calibrate)
 app.command("report")(report_command.report)
 app.command("verbalizers")(verbalizers_command.verbalizers)
+app.command("doctor")(doctor_command.doctor)
+app.command("plan")(plan_command.plan)
 app.command("preview")(commands.preview)
 app.command("convert")(adapter_commands.convert)
 app.command("merge")(adapter_commands.merge)
@@ -43,7 +49,6 @@ app.command("compare")(proof_commands.compare)
 app.add_typer(data_commands.app, name="data")
 
 _SHOW_TRACEBACK = "--traceback"
-_INTERRUPTED = 130  # as shells say it: 128 and the signal's number
 
 # Newer typers have a click of their own, older ones take the package: this is either's.
 _UsageError: Any = typer.BadParameter.__bases__[0]
@@ -64,11 +69,13 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         0; 1 where a proof failed or after an error of our own; 2 where the input was refused; 130 where it
-        was interrupted.
+        was interrupted, 143 where SIGTERM ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    start_log()
     try:
-        status = app(words, prog_name="kerastune", standalone_mode=False)
+        with stopping():
+            status = app(words, prog_name="kerastune", standalone_mode=False)
     except _UsageError as error:
         # Without a message the help has been shown: the command was called with nothing.
         message = " ".join(error.format_message().split()).rstrip(".")
@@ -76,15 +83,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KerastuneError as error:
         return _report(words, str(error), error, status=2)
     except (KeyboardInterrupt, typer.Abort) as error:
-        return _report(words, "interrupted", error, _INTERRUPTED)
+        return _report(words, "interrupted", error, INTERRUPTED)
+    except Terminated as error:
+        return _report(words, "told to stop (SIGTERM)", error, TERMINATED)
     except Exception as error:
         message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         return _report(
             words, f"{message}; this is an error of kerastune, {_SHOW_TRACEBACK} shows where", error, 1
         )
     # Newer typers give an interruption back as a status, older ones raise Abort.
-    if status == _INTERRUPTED:
-        return _report(words, "interrupted", None, _INTERRUPTED)
+    if status == INTERRUPTED:
+        return _report(words, "interrupted", None, INTERRUPTED)
     return status or 0
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +27,14 @@ SECTIONS = {
 }
 
 
-def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_options(
+    *panels: str, base: Callable[[Mapping[str, Any]], RunConfig | None] = lambda _: None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command a flag for each option of these sections, gathered into its parameter `config`.
 
     Args:
         *panels: Names out of `SECTIONS`.
+        base: Makes of the command's own values what the flags replace, in the place of `--config`.
 
     Returns:
         A decorator. A command's parameter `config` receives the `RunConfig` of `--config` and the flags,
@@ -60,7 +63,7 @@ def with_options(*panels: str) -> Callable[[Callable[..., Any]], Callable[..., A
                 names = (name.strip() for name in given["targets"].split(","))
                 given["targets"] = tuple(name for name in names if name)
             if has_defaults:
-                config = read_config(config_file) if config_file else RunConfig()
+                config = base(values) or (read_config(config_file) if config_file else RunConfig())
                 return command(config=config.with_options(given), **values)
             named = read_options(config_file) if config_file else {}
             flagged = {name: value for name, value in given.items() if value is not None}

@@ -11,7 +11,7 @@ from types import ModuleType
 from kerastune.config import Backend
 from kerastune.errors import ConfigError
 from kerastune.extras import require
-from kerastune.precision import FAST_BFLOAT16_CAPABILITY, torch_device
+from kerastune.precision import Hardware, gpu_device, torch_device, torch_memory
 
 # Made before JAX and TensorFlow are imported, and only where the user has set nothing. Both frameworks
 # live in one process (KerasHub imports TensorFlow), so neither may take all the GPU's memory at once.
@@ -78,24 +78,35 @@ def quiet_standard_error() -> Iterator[None]:
             os.close(kept)
 
 
-def device(backend: Backend) -> tuple[str, bool]:
-    """Say what computes: the device's kind, and whether it multiplies bfloat16 fast.
+def device(backend: Backend) -> Hardware:
+    """Say what computes.
 
-    A CPU counts as slow on every backend, so that all three compute alike; XLA's is no faster in bfloat16.
+    A CPU counts as slow in bfloat16 on every backend, so that all three compute alike; XLA's is no faster.
     """
     if backend == "jax":
         import jax
 
         first = jax.devices()[0]
-        capability = float(getattr(first, "compute_capability", 0) or 0)
-        kind = {"cuda": "gpu", "rocm": "gpu"}.get(first.platform, first.platform)
-        return kind, kind == "tpu" or capability >= FAST_BFLOAT16_CAPABILITY
+        if first.platform in ("cuda", "rocm", "gpu"):
+            capability = float(getattr(first, "compute_capability", 0) or 0)
+            return gpu_device(first.device_kind, capability or None)
+        return Hardware(first.platform, first.platform == "tpu", first.device_kind)
     if backend == "torch":
         return torch_device()
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        return "cpu", False
-    major, minor = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-    return "gpu", major + minor / 10 >= FAST_BFLOAT16_CAPABILITY
+        return Hardware("cpu", False, "cpu")
+    details = tf.config.experimental.get_device_details(gpus[0])
+    major, minor = details.get("compute_capability", (0, 0))
+    return gpu_device(details.get("device_name", "GPU"), major + minor / 10 or None)
+
+
+def accelerator_memory(backend: Backend) -> int | None:
+    """The bytes that the first accelerator lets a process have; None where the backend does not say."""
+    if backend == "jax":
+        import jax
+
+        return (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    return torch_memory() if backend == "torch" else None

@@ -25,9 +25,9 @@ from typing import Any
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.keras_stack.families import FAMILIES, SIZES, Family
-from kerastune.keras_stack.hf_config import SLIDING, Config, layer_types, rope_of, with_defaults
 from kerastune.keras_stack.weights import NORMS, assign_weights
 from kerastune.models import ModelFiles
+from kerastune.models.hf_config import SLIDING, Config, layer_types, rope_of, with_defaults
 
 
 def load_model(files: ModelFiles, dtype: str) -> tuple[Any, Any]:

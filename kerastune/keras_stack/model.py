@@ -16,7 +16,7 @@ from kerastune.keras_stack.backend import device, import_keras
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
-from kerastune.precision import choose_dtype
+from kerastune.precision import decide_dtype
 from kerastune.preference.loss import Rewards
 from kerastune.preference.pairs import PairArrays
 from kerastune.stack import GenerationSpec, Prefix, StackInfo
@@ -44,8 +44,9 @@ class KerasStack:
         self.files = files
         self._backend = spec.backend or "jax"
         self._keras = import_keras(self._backend, cache_root())
-        self._device, fast_bfloat16 = device(self._backend)
-        self._dtype = choose_dtype(spec.dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
+        hardware = device(self._backend)
+        decision = decide_dtype(spec.dtype, hardware, files.model_type).said()
+        self._device, self._dtype, self._why = hardware.kind, decision.dtype, decision.reason
         # Not before: these import Keras, which takes its backend then.
         from kerastune.keras_stack.loading import load_model
 
@@ -65,7 +66,9 @@ class KerasStack:
         trainable = sum(
             int(np.prod(variable.shape)) for lora in self._adapters.values() for variable in (lora.a, lora.b)
         )
-        return StackInfo("keras", self._backend, self._device, self._dtype, self._parameters, trainable)
+        return StackInfo(
+            "keras", self._backend, self._device, self._dtype, self._parameters, trainable, self._why
+        )
 
     @property
     def backbone(self) -> Any:

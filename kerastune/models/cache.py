@@ -1,16 +1,20 @@
 """The user's cache: where converted models lie, and what was once computed about large files."""
 
 import hashlib
+import logging
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 from kerastune.atomic import atomic_folder, write_text
 from kerastune.errors import OutputError
 from kerastune.extras import require
+
+_log = logging.getLogger(__name__)
 
 
 def cache_root() -> Path:
@@ -35,7 +39,8 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with require("filelock", "gemma").FileLock(folder.with_name(f"{folder.name}.lock")):
+        lock = require("filelock", "gemma").FileLock(folder.with_name(f"{folder.name}.lock"))
+        with _acquired(lock, folder):
             if not folder.is_dir():
                 # Under the lock nobody else builds here: what lies beside is of a process that was killed.
                 for leftover in folder.parent.glob(f".{escape(folder.name)}.*"):
@@ -47,6 +52,19 @@ def build_once(folder: Path, build: Callable[[Path], None]) -> Path:
             f"{folder}: cannot write: {error.strerror or error}; set KERASTUNE_CACHE to another folder"
         ) from error
     return folder
+
+
+@contextmanager
+def _acquired(lock: Any, folder: Path) -> Iterator[None]:
+    try:
+        lock.acquire(timeout=0)
+    except TimeoutError:
+        _log.warning("%s: another process is making it; waiting for its end", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remembered(file: Path, cache_dir: Path, what: str, compute: Callable[[], str]) -> str:

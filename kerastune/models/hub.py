@@ -1,10 +1,13 @@
 """Fetch a model's files from the Hugging Face hub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kerastune.errors import ModelError
 from kerastune.extras import require
+from kerastune.models.files import read_json
 from kerastune.models.secrets import find_token
 
 # Weights as pickle (*.bin, *.pth) are not even fetched.
@@ -22,16 +25,42 @@ def hub_folder(repo_id: str) -> Path:
         ModelError: The repository does not exist, is gated, or cannot be reached, or it holds only pickle.
     """
     hub = require("huggingface_hub", "hf")
-    errors = require("huggingface_hub.errors", "hf")
     secret = find_token("hf")
     token = None if secret is None else secret.token
-    page = f"{require('huggingface_hub.constants', 'hf').ENDPOINT}/{repo_id}"
-    try:
+    with _explained(repo_id, has_token=secret is not None):
         folder = Path(
             hub.snapshot_download(repo_id, allow_patterns=_ALLOWED, ignore_patterns=_IGNORED, token=token)
         )
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.weights.h5")):
+        _refuse_pickle(hub, repo_id, token)
+    return folder
+
+
+def hub_config(repo_id: str) -> dict[str, Any]:
+    """A repository's config.json, which alone is fetched unless it is in the hub's own cache.
+
+    Args:
+        repo_id: Such as `"google/gemma-3-270m"`.
+
+    Raises:
+        ModelError: The repository does not exist, is gated, or cannot be reached, or has no config.json.
+    """
+    hub = require("huggingface_hub", "hf")
+    secret = find_token("hf")
+    with _explained(repo_id, has_token=secret is not None):
+        path = hub.hf_hub_download(repo_id, "config.json", token=None if secret is None else secret.token)
+    return read_json(Path(path))
+
+
+@contextmanager
+def _explained(repo_id: str, *, has_token: bool) -> Iterator[None]:
+    """Turn the hub client's errors into one line that says what to do."""
+    errors = require("huggingface_hub.errors", "hf")
+    page = f"{require('huggingface_hub.constants', 'hf').ENDPOINT}/{repo_id}"
+    try:
+        yield
     except errors.GatedRepoError as error:
-        raise ModelError(_gated(repo_id, page, secret is not None)) from error
+        raise ModelError(_gated(repo_id, page, has_token)) from error
     except errors.RepositoryNotFoundError as error:
         # The hub answers alike for what is not there and for what is private.
         raise ModelError(
@@ -47,9 +76,6 @@ def hub_folder(repo_id: str) -> Path:
         if not type(error).__module__.startswith(("http", "requests", "urllib3")):
             raise
         raise _unreachable(repo_id, error) from error
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.weights.h5")):
-        _refuse_pickle(hub, repo_id, token)
-    return folder
 
 
 def _gated(repo_id: str, page: str, has_token: bool) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune.atomic import write_text
+from kerastune.errors import ConfigError
 from kerastune.evaluated_scores import METRICS
 from kerastune.evaluation.intervals import RESAMPLES, Interval, wilson_interval
 from kerastune.preference.loss import PreferenceLoss, Rewards
@@ -100,6 +101,7 @@ def evaluate_pairs_file(
     options: Mapping[str, Any] | None = None,
     *,
     skip_bad_rows: bool = False,
+    for_labels: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> EvaluatedPairs:
     """Evaluate a run on held-out pairs, before and after its training, and write `metrics.json`.
@@ -109,6 +111,7 @@ def evaluate_pairs_file(
         file: The table of pairs.
         options: Options that replace the run's.
         skip_bad_rows: Whether rows that cannot be used are left out, and listed.
+        for_labels: Flags that are for tasks with labels -> what was given, all of it refused.
         show: Whether to show progress.
 
     Raises:
@@ -117,6 +120,9 @@ def evaluate_pairs_file(
         DataError: A row cannot be used.
         OutputError: The folder cannot be written into.
     """
+    for flag, value in (for_labels or {}).items():
+        if value:
+            raise ConfigError(f"{flag}: is for tasks with labels; leave it out")
     run = Run.load(folder, options)
     rows = read_pairs(file, skip_bad_rows=skip_bad_rows)
     session = run.preference_session

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kerastune.chat.messages import Dialogue
+from kerastune.config import LossOn
 from kerastune.errors import DataError
 
 
@@ -36,6 +37,7 @@ class PreferenceTask:
         rejected: The column of the other one.
         chosen_score: The column of the better answer's score, which a table may lack.
         id_column: The column that names a row.
+        loss_on: What the pairs' log-probabilities are of: the answer and the token that ends it.
         max_length: The most tokens of a prompt with an answer where nothing is said.
     """
 
@@ -45,6 +47,7 @@ class PreferenceTask:
     rejected: str = "rejected"
     chosen_score: str = "chosen_score"
     id_column: str = "id"
+    loss_on: LossOn = "assistant"
     max_length: int = 1024
 
     def pair(self, row: Mapping[str, Any]) -> Pair:

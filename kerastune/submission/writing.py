@@ -75,10 +75,15 @@ def write_submission(
         "extra": dict(extra or {}),
     }
     write_text(
-        path.with_name(f"{path.name}.manifest.json"),
+        manifest_path(path),
         json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n",
     )
     return path
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a submission is."""
+    return path.with_name(f"{path.name}.manifest.json")
 
 
 def require_submittable(

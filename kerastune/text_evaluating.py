@@ -1,0 +1,241 @@
+"""Evaluating a run whose answers are texts: perplexity and generated answers, before and after tuning."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerastune.atomic import write_text
+from kerastune.chat.encoders import DialogueEncoder
+from kerastune.chat.messages import Dialogue
+from kerastune.chat.reading import Dialogues, read_dialogues
+from kerastune.encoding import Encoded
+from kerastune.errors import ConfigError
+from kerastune.evaluated_scores import METRICS
+from kerastune.evaluation.text_metrics import Answers, TextMetrics, definitions, measure_texts
+from kerastune.extras import require
+from kerastune.memory import explained_memory_errors
+from kerastune.objective import Objective
+from kerastune.progress import progress
+from kerastune.run import Run
+from kerastune.stack import GenerationSpec, Stack
+from kerastune.text_session import TextSession, encode_rows
+from kerastune.text_task import TextTask, find_task
+from kerastune.validation import validate
+
+_SAMPLES = 10
+BEFORE, AFTER = "before", "after"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A row with its answers.
+
+    Args:
+        row_id: The row's id.
+        prompt: What the user said last.
+        reference: The reference answer.
+        answers: `"before"` and `"after"` tuning -> the model's answer.
+    """
+
+    row_id: str
+    prompt: str
+    reference: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEvaluation:
+    """What a run came to on a table of dialogues.
+
+    Args:
+        table: The table's name, hash, rows and what was left out.
+        measured: `"before"` and `"after"` tuning -> the measures; `"before"` alone where nothing was trained.
+        definitions: What each measure is.
+        generation: How the answers were generated.
+        samples: Rows spread over the table, with their answers.
+    """
+
+    table: Mapping[str, Any]
+    measured: Mapping[str, TextMetrics]
+    definitions: Mapping[str, str]
+    generation: Mapping[str, Any]
+    samples: tuple[Sample, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `metrics.json` has it."""
+        return {
+            "table": dict(self.table),
+            **{name: metrics.as_dict() for name, metrics in self.measured.items()},
+            "definitions": dict(self.definitions),
+            "generation": dict(self.generation),
+            "samples": [
+                {
+                    "id": sample.row_id,
+                    "prompt": sample.prompt,
+                    "reference": sample.reference,
+                    **sample.answers,
+                }
+                for sample in self.samples
+            ],
+        }
+
+
+def is_text_run(folder: Path) -> bool:
+    """Whether a run's answers are texts.
+
+    Raises:
+        ConfigError: The folder is no run.
+    """
+    return isinstance(find_task(Run.load(folder).config.task), TextTask)
+
+
+def evaluate_texts(
+    folder: Path,
+    file: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    max_new_tokens: int = 128,
+    skip_bad_rows: bool = False,
+    for_labels: Mapping[str, Any] | None = None,
+    show: bool = True,
+) -> dict[str, TextEvaluation]:
+    """Evaluate a run on a table of dialogues, and write `metrics.json` into its folder.
+
+    The last answer of each dialogue is generated greedily from what stands before it. Everything is measured
+    with the adapter off and on.
+
+    Args:
+        folder: The run's folder.
+        file: The table.
+        options: Options that replace the run's.
+        max_new_tokens: The most tokens of an answer.
+        skip_bad_rows: Whether dialogues that cannot be used are left out, and listed.
+        for_labels: Flags of the command that only runs of tasks with labels take -> what was given.
+        show: Whether to show progress.
+
+    Returns:
+        The table's name -> what the run came to on it.
+
+    Raises:
+        ConfigError: The folder is no run, or a flag is for tasks with labels.
+        DataError: The table cannot be read as it is.
+        MissingExtraError: rouge-score or sacrebleu is not installed.
+        TemplateError: The run's task has labels.
+    """
+    if max_new_tokens < 1:
+        raise ConfigError(f"max_new_tokens: expected 1 or more, received {max_new_tokens}")
+    run = Run.load(folder, options)
+    for flag, value in (for_labels or {}).items():
+        if value:
+            raise ConfigError(f"{flag}: is for tasks with labels, {folder} is a run of {run.config.task!r}")
+    rows = read_dialogues(file, run.config.task, skip_bad_rows=skip_bad_rows)
+    for package in ("rouge_score", "sacrebleu"):  # before the model is loaded
+        require(package, "metrics")
+    evaluation = evaluate_dialogues(run, rows, max_new_tokens=max_new_tokens, show=show)
+    said = {file.stem: evaluation}
+    table = {name: one.as_dict() for name, one in said.items()}
+    write_text(run.folder / METRICS, json.dumps(table, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    return said
+
+
+def evaluate_dialogues(
+    run: Run, rows: Dialogues, *, max_new_tokens: int = 128, show: bool = True
+) -> TextEvaluation:
+    """Evaluate a run on dialogues, before and after tuning; see `evaluate_texts`."""
+    session = run.text_session
+    encoded, left = encode_rows(session.encoder, rows)
+    used = rows.take(list(encoded))
+    spec = GenerationSpec(
+        max_new_tokens=max_new_tokens,
+        stop_ids=session.encoder.stop_ids,
+        pad_id=session.encoder.tokenizer.pad_id,
+    )
+    measured, answers = {}, {}
+    for name in _states(session.stack, run.config.train.epochs > 0):
+        answers[name] = generate_answers(session, used.dialogues, spec, show=show)
+        measured[name] = measure_texts(answers[name], _loss(session, list(encoded.values())))
+    chosen = np.unique(np.linspace(0, len(used) - 1, _SAMPLES).round().astype(int)).tolist()
+    return TextEvaluation(
+        table={
+            "source": rows.name,
+            "sha256": rows.sha256,
+            "rows": len(used),
+            "left_out": [*rows.left, *left],
+        },
+        measured=measured,
+        definitions=definitions(),
+        generation={"max_new_tokens": max_new_tokens, "temperature": 0.0, "stop_ids": list(spec.stop_ids)},
+        samples=tuple(
+            Sample(
+                row_id=used.ids[row],
+                prompt=used.dialogues[row].messages[-2].content,
+                reference=used.dialogues[row].messages[-1].content,
+                answers={name: found.texts[row] for name, found in answers.items()},
+            )
+            for row in chosen
+        ),
+    )
+
+
+def _states(stack: Stack, trained: bool) -> Iterator[str]:
+    """Go through the states to measure in: the adapter off and, where there is one, on again."""
+    adapter = stack.get_adapter() if trained else {}
+    stack.remove_adapter()
+    try:
+        yield BEFORE
+    finally:
+        if adapter:
+            stack.load_adapter(adapter)
+    if adapter:
+        yield AFTER
+
+
+def _loss(session: TextSession, examples: Sequence[Encoded]) -> float:
+    """Mean cross-entropy of the trained tokens."""
+    return validate(
+        session.stack,
+        examples,
+        Objective("assistant"),
+        batch_size=session.config.train.batch_size,
+        pad_id=session.encoder.tokenizer.pad_id,
+    ).loss
+
+
+def generate_answers(
+    session: TextSession, dialogues: Sequence[Dialogue], spec: GenerationSpec, *, show: bool = True
+) -> Answers:
+    """Generate the last answer of each dialogue.
+
+    Args:
+        session: The model and its encoder.
+        dialogues: Dialogues with a last answer, which is the reference.
+        spec: How to generate.
+        show: Whether to show progress.
+    """
+    encoder: DialogueEncoder = session.encoder
+    prompts = [encoder.prompt_ids(encoder.fit(dialogue).before_answer) for dialogue in dialogues]
+    order = np.argsort([len(prompt) for prompt in prompts], kind="stable").tolist()
+    found: dict[int, tuple[int, ...]] = {}
+    size = session.config.score.score_batch_size
+    longest = max(map(len, prompts)) + spec.max_new_tokens
+    with (
+        progress("generating", len(prompts), show=show) as advance,
+        explained_memory_errors(size, longest, "score_batch_size"),
+    ):
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            answers = session.stack.generate([prompts[row] for row in rows], spec)
+            found |= {row: tuple(answer) for row, answer in zip(rows, answers, strict=True)}
+            advance(len(rows))
+    ids = [found[row] for row in range(len(prompts))]
+    return Answers(
+        texts=tuple(encoder.tokenizer.decode(answer).strip() for answer in ids),
+        ids=tuple(ids),
+        # The token that stops an answer is left out of it, so one of the full length met none.
+        stopped=tuple(len(answer) < spec.max_new_tokens for answer in ids),
+        references=tuple(dialogue.messages[-1].content for dialogue in dialogues),
+    )
