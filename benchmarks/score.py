@@ -1,55 +1,59 @@
-"""Labelling reviews, ours and the well-known notebook recipe side by side.
+"""Labelling reviews, ours and what everybody runs, side by side.
 
-The recipe: one greedy `generate` of KerasHub a row, of sequence length 512, whose text after
-the prompt is read as 0 or 1; jit_compile stays Keras' own choice. It warms up with one generate.
+- kerastune keras, kerastune hf: the labels' log-probabilities from one forward pass a batch of 32, warmed
+  up with one batch of each length, timed from encoding the rows to the last score.
+- keras generate: one greedy `generate` of KerasHub a row, of sequence length 512, read as 0 or 1.
+- hf generate, hf generate batched: transformers' `generate` a row, and 32 rows, at a time.
+- hf forward: one forward pass of transformers for 32 rows, the whole vocabulary's logits at every token.
 
-Ours: the labels' log-probabilities from one forward pass a batch of 32. It warms up with one batch of each
-length, and is timed from encoding the rows to the last score.
+All sides have the same adapter, so that generation ends after the label, as a tuned model's does. It is
+trained beforehand on the first rows of train.tsv, in a process of its own, unless `--run` names the run
+that `--train-into` has made.
 
-Both sides have the same adapter, so that the recipe's generation ends after the label, as a tuned model's
-does: an untuned one would write on to max_length, which the table would show as answers that are no label.
-It is trained beforehand on the first rows of train.tsv, in a process of its own, unless `--adapter` names
-one: the `adapter` folder of what `--train-into` has made.
+Beside the table: `kerastune score` of 100 rows with that run, the whole process from its start, twice.
 
-See `side_by_side.py` for what is the same on both sides. Example:
+See `side_by_side.py` for what is the same on all sides. Example:
 
-    python benchmarks/score.py --backend jax --rows 300 --recipe-rows 4
+    python benchmarks/score.py --rows 300 --slow-rows 4
 """
 
 import argparse
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import hf_peers
+import keras_peers
 from side_by_side import (
+    REVIEWS,
     Measurement,
+    Side,
     Timer,
     at_least_one,
     first_rows,
-    load_recipe,
     make_parser,
-    parse,
     report,
     run_config,
     run_side,
     write_json,
 )
 
-_MAX_LENGTH = 512
+_COMMAND, _COMMAND_ROWS = "kerastune score", 100
 
 
-def train_adapter(args: argparse.Namespace, out: Path) -> None:
-    """Train the adapter that both sides are given, one epoch."""
+def train_adapter(args: argparse.Namespace) -> None:
+    """Train the adapter that all sides are given, one epoch."""
     from kerastune.fine_tuning import train
 
     dataset = first_rows("train.tsv", args.adapter_rows)
-    train(dataset, out=out, config=run_config(args), epochs=1, learning_rate=1e-3)
+    train(dataset, out=args.train_into, config=run_config(args, "keras"), epochs=1, learning_rate=1e-3)
 
 
-def measure_ours(args: argparse.Namespace) -> Measurement:
+def measure_ours(args: argparse.Namespace, stack: str) -> Measurement:
     """Score the first rows by likelihood."""
     from kerastune.adapter import read_adapter
     from kerastune.batching import bucket_lengths, scoring_batches
@@ -57,7 +61,7 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
     from kerastune.scoring import label_log_probabilities
     from kerastune.session import open_session
 
-    config, timer = run_config(args), Timer()
+    config, timer = run_config(args, stack), Timer()
     batch_size = config.score.score_batch_size
     dataset = first_rows("test.tsv", args.rows)
     with timer.part("load"):
@@ -84,7 +88,7 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
     info = session.stack.info
     return timer.measurement(
         what=f"likelihood of the labels, batch size {batch_size}, prompts of {lengths} tokens",
-        device=info.device,
+        library=info.backend,
         dtype=info.dtype,
         examples=len(dataset),
         right=int((scores.argmax(axis=1) == dataset.labels).sum()),
@@ -92,75 +96,68 @@ def measure_ours(args: argparse.Namespace) -> Measurement:
     )
 
 
-def measure_recipe(args: argparse.Namespace) -> Measurement:
-    """Generate an answer a row, as the notebook does."""
-    dataset = first_rows("test.tsv", args.recipe_rows)
-    timer = Timer()
-    with timer.part("load"):
-        causal_lm, device, dtype = load_recipe(args)
-        give_adapter(causal_lm.backbone, args.adapter)
-        causal_lm.compile(sampler="greedy")
-    prompts = [f"Instruction:\n{row['comment']}\n\nResponse:\n" for row in dataset.rows()]
-    with timer.part("first"):
-        causal_lm.generate(prompts[0], max_length=_MAX_LENGTH)
-    with timer.part("steady"):
-        answers = [
-            causal_lm.generate(prompt, max_length=_MAX_LENGTH).removeprefix(prompt).strip()
-            for prompt in prompts
-        ]
-    return timer.measurement(
-        what=f"keras_hub generate, a row at a time, max_length {_MAX_LENGTH}",
-        device=device,
-        dtype=dtype,
-        examples=len(dataset),
-        right=sum(answer == str(label) for answer, label in zip(answers, dataset.labels, strict=True)),
-        no_label=sum(answer not in ("0", "1") for answer in answers),
-    )
+SIDES: Mapping[str, Side] = {
+    "kerastune keras": lambda args: measure_ours(args, "keras"),
+    "keras generate": keras_peers.score_generate,
+    "kerastune hf": lambda args: measure_ours(args, "hf"),
+    "hf generate": hf_peers.score_generate,
+    "hf generate batched": hf_peers.score_generate_batched,
+    "hf forward": hf_peers.score_forward,
+}
 
 
-def give_adapter(backbone: Any, folder: Path) -> None:
-    """Put an adapter of the native layout into the factors of Keras' `enable_lora`."""
-    from kerastune.adapter import read_adapter
-    from kerastune.keras_stack.lora import adaptable_layers
-    from kerastune.lora import peft_to_native
-
-    layers = adaptable_layers(backbone)
-    for module, factors in read_adapter(folder)[0].items():
-        layer = layers[module]
-        a, b = peft_to_native(factors, layer.lora_kernel_a.shape[0], module)
-        layer.lora_kernel_a.assign(a)
-        layer.lora_kernel_b.assign(b)
+def measure_command(run: Path) -> dict[str, float]:
+    """Time `kerastune score` as a whole process; the second time it finds the first's compiled programs."""
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        table, out = Path(folder) / "rows.tsv", Path(folder) / "labels.tsv"
+        lines = (REVIEWS / "test.tsv").read_text(encoding="utf-8").splitlines()[: 1 + _COMMAND_ROWS]
+        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name in ("first", "second"):
+            words = [
+                sys.executable,
+                "-m",
+                "kerastune",
+                "score",
+                run,
+                "--input",
+                table,
+                "--out",
+                out,
+                "--restart",
+            ]
+            began = time.perf_counter()
+            subprocess.run([str(word) for word in words], stdout=sys.stderr, check=True)
+            seconds[f"kerastune score of {_COMMAND_ROWS} rows, the {name} time"] = time.perf_counter() - began
+            out.unlink()
+    return seconds
 
 
 def main() -> None:
-    """Run both sides, or the one that is asked for."""
-    parser = make_parser(__doc__, rows=300, recipe_rows=4)
-    parser.add_argument("--adapter", type=Path, metavar="FOLDER", help="adapter to score with, not a new one")
+    """Run all sides, or the one that is asked for."""
+    parser = make_parser(__doc__, [*SIDES, _COMMAND], rows=300, peer_rows=96, slow_rows=6)
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="score with this run, not a new one")
     parser.add_argument(
         "--adapter-rows", type=at_least_one, default=300, help="rows to train it on (default: %(default)s)"
     )
-    parser.add_argument(
-        "--train-into", type=Path, metavar="FOLDER", help="only train the adapter, as a run here"
-    )
-    args = parse(parser)
-    if args.stack != "keras":
-        parser.error("the recipe is Keras'; --backend chooses what computes")
+    parser.add_argument("--train-into", type=Path, metavar="FOLDER", help="only train the run, into here")
+    args = parser.parse_args()
     if args.train_into:
-        train_adapter(args, args.train_into)
+        train_adapter(args)
         return
     if args.side:
-        measured = measure_ours(args) if args.side == "ours" else measure_recipe(args)
-        write_json(args.json, asdict(measured))
+        args.adapter = args.run / "adapter"
+        write_json(args.json, asdict(SIDES[args.side](args)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        if args.adapter is None:
-            run = Path(folder) / "run"
-            command = [sys.executable, __file__, *sys.argv[1:], "--train-into", str(run)]
+        if args.run is None:
+            args.run = Path(folder) / "run"
+            command = [sys.executable, __file__, *sys.argv[1:], "--train-into", str(args.run)]
             subprocess.run(command, stdout=sys.stderr, check=True)
-            args.adapter = run / "adapter"
-        given = ["--adapter", str(args.adapter)]
-        ours, recipe = (run_side(__file__, args, side, given) for side in ("ours", "recipe"))
-    report("scoring", args, ours, recipe)
+        extra = ["--run", str(args.run)]
+        measured = {side: run_side(__file__, args, side, extra=extra) for side in SIDES if side in args.only}
+        command_seconds = measure_command(args.run) if _COMMAND in args.only else {}
+    report("scoring", args, "test.tsv", measured, command_seconds, training=False)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""What both benchmarks share: two sides in two processes, measured alike, in one table.
+"""What the benchmarks share: every side in a process of its own, measured alike, in one table.
 
 Each side runs in a process of its own, so that its peak memory is its own, and with JAX's cache of compiled
-programs turned off, so that neither finds programs that the other, or an earlier run, has compiled. Reported
-apart are the seconds until the model is loaded (imports and LoRA included), the seconds of the first steps,
-which compile, and the steady rate, which is taken from the steps after those. Tokenising the rows counts
-into the steady rate on both sides.
+programs turned off, so that none finds programs that another, or an earlier run, has compiled. Reported apart
+are the seconds until the model is loaded (imports and LoRA included), the seconds of the first steps, which
+compile, and the steady rate, which is taken from the steps after those. Tokenising the rows counts into the
+steady rate on all sides.
 
-Both sides have one model, one dtype, the same rows in the same text (the `instruction` template with 0 and
-1), and LoRA of rank 4 on query and value in Keras' own geometry. Peak memory is the process' resident memory;
-a GPU's own memory is not in it.
-"""
+All sides have one model, the same rows in the same text (the `instruction` template with 0 and 1), and LoRA
+of rank 4 on query and value. Peak memory is the process' resident memory; a GPU's own memory is not in it.
+
+The floor is what must be multiplied: the backbone at the rows' real tokens, 4 operations a parameter for a
+LoRA step and 2 for a forward pass, and the labels' rows of the head at the answer's position
+(`kerastune.planning.cost.floor_flops`). A side's share of it is that, a second, over the rate at which its
+library multiplies two square matrices in its dtype here, measured in the same run (`rate.py`)."""
 
 import argparse
 import json
@@ -19,22 +22,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rate import measure_rate
 
 from kerastune.config import RunConfig
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.environment import peak_memory_gb, versions
-from kerastune.models import resolve_model
+from kerastune.planning import find_shape
+from kerastune.planning.cost import floor_flops
+from kerastune.session import open_session
 
 REVIEWS = Path(__file__).parent.parent / "data" / "reviews"
-RANK = 4
+RANK, LABELS = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +48,9 @@ class Measurement:
 
     Args:
         what: What was run, in words.
-        device: The hardware's kind.
+        library: What multiplied: `"jax"`, `"tensorflow"` or `"torch"`.
         dtype: The base's dtype.
+        first_row: The first of the table's rows in the timed part.
         examples: Rows in the timed part.
         seconds: Duration of the timed part.
         load_seconds: From the side's beginning until the model had its adapter.
@@ -55,8 +61,9 @@ class Measurement:
     """
 
     what: str
-    device: str
+    library: str
     dtype: str
+    first_row: int
     examples: int
     seconds: float
     load_seconds: float
@@ -85,27 +92,28 @@ class Timer:
             name: The part.
             since: Says at the end when it began, by `time.perf_counter`; where it is entered if None.
         """
-        print(f"{name} ...", file=sys.stderr, flush=True)
         entered = time.perf_counter()
         yield
         self._seconds[name] = time.perf_counter() - (since() if since else entered)
-        print(f"{name}: {self._seconds[name]:.1f} s", file=sys.stderr, flush=True)
+        print(f"  {name}: {self._seconds[name]:.1f} s", file=sys.stderr, flush=True)
 
     def measurement(
         self,
         *,
         what: str,
-        device: str,
+        library: str,
         dtype: str,
         examples: int,
+        first_row: int = 0,
         right: int | None = None,
         no_label: int | None = None,
     ) -> Measurement:
         """Put the times and this process' peak memory together."""
         return Measurement(
             what=what,
-            device=device,
+            library=library,
             dtype=dtype,
+            first_row=first_row,
             examples=examples,
             seconds=self._seconds["steady"],
             load_seconds=self._seconds["load"],
@@ -116,40 +124,33 @@ class Timer:
         )
 
 
-def make_parser(description: str | None, *, rows: int, recipe_rows: int) -> argparse.ArgumentParser:
+#: A side: measures itself in this process.
+Side = Callable[[argparse.Namespace], Measurement]
+
+
+def make_parser(
+    description: str | None, sides: Sequence[str], *, rows: int, peer_rows: int, slow_rows: int
+) -> argparse.ArgumentParser:
     """Make the parser of the flags that both benchmarks have."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--stack", choices=("keras", "hf"), default="keras")
+    parser.add_argument("--only", nargs="+", choices=sides, default=list(sides), help="run these sides alone")
     parser.add_argument(
-        "--backend", choices=("jax", "tensorflow", "torch"), help="default: jax, and torch for hf"
-    )
-    parser.add_argument(
-        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of both sides"
+        "--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of all sides"
     )
     parser.add_argument("--model", default="gemma3-270m", help="model or folder (default: %(default)s)")
-    parser.add_argument(
-        "--rows", type=at_least_one, default=rows, help="our timed rows (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--recipe-rows",
-        type=at_least_one,
-        default=recipe_rows,
-        help="the recipe's timed rows (default: %(default)s)",
-    )
+    for name, default, help in (
+        ("rows", rows, "our timed rows"),
+        ("peer-rows", peer_rows, "the timed rows of peers"),
+        ("slow-rows", slow_rows, "the timed rows of peers that take seconds a row"),
+    ):
+        parser.add_argument(
+            f"--{name}", type=at_least_one, default=default, help=f"{help} (default: %(default)s)"
+        )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--side", choices=("ours", "recipe"), help="run this side only, in this process")
+    parser.add_argument("--side", help="run this side only, in this process")
     return parser
-
-
-def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Read the flags; the backend's default is the stack's."""
-    args = parser.parse_args()
-    args.backend = args.backend or ("torch" if args.stack == "hf" else "jax")
-    if args.stack == "hf" and args.backend != "torch":
-        parser.error("--stack hf computes in torch alone")
-    return args
 
 
 def at_least_one(text: str) -> int:
@@ -159,13 +160,12 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
-def run_config(args: argparse.Namespace) -> RunConfig:
+def run_config(args: argparse.Namespace, stack: str) -> RunConfig:
     """Our options: the defaults, but for the text and the LoRA, which are the recipe's."""
     return RunConfig().with_options(
         {
             "model": args.model,
-            "stack": args.stack,
-            "backend": args.backend,
+            "stack": stack,
             "dtype": args.dtype,
             "template": "instruction",
             "verbalizer": "0/1",
@@ -177,92 +177,95 @@ def run_config(args: argparse.Namespace) -> RunConfig:
     )
 
 
-def first_rows(file: str, rows: int) -> Dataset:
-    """Read the first rows of one of the review tables, all of them where there are fewer."""
+def first_rows(file: str, rows: int, start: int = 0) -> Dataset:
+    """Read rows of one of the review tables from `start` on, fewer where the table ends."""
     dataset = read_dataset(REVIEWS / file)
-    return dataset.take(range(min(rows, len(dataset))))
+    return dataset.take(range(min(start, len(dataset)), min(start + rows, len(dataset))))
 
 
-def load_recipe(args: argparse.Namespace) -> tuple[Any, str, str]:
-    """Load the recipe's model as the notebook does: KerasHub's preprocessor at 512 tokens, then LoRA.
-
-    Of this project's environment settings only those are made that keep TensorFlow, which KerasHub imports,
-    from taking a GPU's whole memory beside another backend.
-
-    Returns:
-        The KerasHub model, the device's kind and the dtype.
-    """
-    os.environ["KERAS_BACKEND"] = args.backend
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras_hub
-
-    from kerastune.keras_stack.backend import device
-    from kerastune.precision import choose_dtype
-
-    files = resolve_model(args.model)
-    kind, fast_bfloat16 = device(args.backend)
-    dtype = choose_dtype(args.dtype, fast_bfloat16=fast_bfloat16, model_type=files.model_type)
-    causal_lm = keras_hub.models.CausalLM.from_preset(str(files.path), dtype=dtype)
-    causal_lm.preprocessor.sequence_length = 512
-    causal_lm.backbone.enable_lora(rank=RANK)
-    return causal_lm, kind, dtype
+def prompts_of(dataset: Dataset) -> list[str]:
+    """The recipe's prompts."""
+    return [f"Instruction:\n{row['comment']}\n\nResponse:\n" for row in dataset.rows()]
 
 
-def run_side(script: str, args: argparse.Namespace, side: str, extra: list[str]) -> Measurement:
+def run_side(script: str, args: argparse.Namespace, side: str, *, extra: Sequence[str] = ()) -> Measurement:
     """Run one side of a benchmark in a process of its own."""
     print(f"{side}:", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "side.json"
         command = [sys.executable, script, "--side", side, "--json", str(result)]
-        for name in ("stack", "backend", "dtype", "model", "rows", "recipe_rows"):
+        for name in ("dtype", "model", "rows", "peer_rows", "slow_rows"):
             command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
         environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
         subprocess.run([*command, *extra], env=environment, stdout=sys.stderr, check=True)
         return Measurement(**json.loads(result.read_text(encoding="utf-8")))
 
 
-def report(title: str, args: argparse.Namespace, ours: Measurement, recipe: Measurement) -> None:
-    """Print the two sides and their ratio, and write them where `--json` says."""
-    table = Table(title=title)
-    for column in ("", "ours", "recipe", "ours / recipe"):
-        table.add_column(column, justify="left" if not column else "right")
-    table.add_row("rows timed", str(ours.examples), str(recipe.examples), "")
-    table.add_row("seconds", f"{ours.seconds:.2f}", f"{recipe.seconds:.2f}", "")
-    for name, digits in (
-        ("examples_per_second", 3),
-        ("peak_memory_gb", 2),
-        ("load_seconds", 1),
-        ("first_seconds", 1),
-    ):
-        pair = getattr(ours, name), getattr(recipe, name)
-        cells = [f"{value:.{digits}f}" for value in pair]
-        table.add_row(_WORDS[name], *cells, f"{pair[0] / pair[1]:.2f}")
-    if ours.right is not None:
-        table.add_row("rows right", *(f"{side.right} of {side.examples}" for side in (ours, recipe)), "")
-        table.add_row("answers that are no label", str(ours.no_label), str(recipe.no_label), "")
-    console = Console(markup=False, highlight=False)
-    console.print(table)
+def report(
+    title: str,
+    args: argparse.Namespace,
+    file: str,
+    measured: Mapping[str, Measurement],
+    extra: Mapping[str, float],
+    *,
+    training: bool,
+) -> None:
+    """Print every side in one Markdown table, and write the figures where `--json` says.
+
+    Args:
+        title: What was measured.
+        args: The flags.
+        file: The table whose rows were taken.
+        measured: Name -> side; ours begin with `kerastune`.
+        extra: Other figures, in seconds, by what they are of.
+        training: Whether the floor is of a LoRA step.
+    """
+    kinds = {(side.library, side.dtype) for side in measured.values()}
+    rates = {kind: measure_rate(*kind) for kind in sorted(kinds)}
+    ours = {name: side for name, side in measured.items() if name.startswith("kerastune")}
+    encoder = open_session(run_config(args, "hf")).encoder
+    lines, found = [], {}
+    for name, side in measured.items():
+        rows = encoder.encode(first_rows(file, side.examples, side.first_row)).examples
+        tokens = sum(len(row) if training else len(row.prompt_ids) for row in rows)
+        floor = floor_flops(find_shape(args.model)[0], tokens, len(rows), LABELS, training=training)
+        share = floor / side.seconds / rates[side.library, side.dtype]
+        found[name] = {
+            **asdict(side), "examples_per_second": side.examples_per_second, "share_of_floor": share,
+        }  # fmt: skip
+        ratios = [f"{one.examples_per_second / side.examples_per_second:.1f}" for one in ours.values()]
+        right = "" if side.right is None else f"{side.right / side.examples:.0%}"
+        lines.append(
+            [
+                name, side.dtype, str(side.examples), f"{side.examples_per_second:.3g}", *ratios,
+                f"{share:.1%}", f"{side.peak_memory_gb:.2f}", f"{side.load_seconds:.1f}",
+                f"{side.first_seconds:.1f}", right,
+            ]
+        )  # fmt: skip
+    header = [
+        title, "dtype", "rows", "examples a second", *(f"{name} is faster by" for name in ours),
+        "share of the floor", "peak memory (GB)", "seconds to load", "seconds of the first steps", "right",
+    ]  # fmt: skip
     said = machine()
-    console.print(f"ours    {ours.what}\nrecipe  {recipe.what}", soft_wrap=True)
-    console.print(
-        f"{said['cpu']}, {said['cores']} cores, {ours.device}; {args.model}, "
-        f"{args.stack}/{args.backend}, {ours.dtype}"
-    )
-    console.print(", ".join(f"{name} {version}" for name, version in versions().items()), soft_wrap=True)
+    print(markdown(header, lines))
+    for name, side in measured.items():
+        print(f"- {name}: {side.what}")
+    for (library, dtype), rate in rates.items():
+        print(f"- {library} multiplies 2048-square matrices at {rate / 1e9:.0f} GFLOP/s in {dtype}")
+    for name, seconds in extra.items():
+        print(f"- {name}: {seconds:.1f} s")
+    print(f"\n{said['date']}, {said['cpu']}, {said['cores']} cores, {args.model}")
+    print(", ".join(f"{name} {version}" for name, version in versions().items()))
     if args.json:
-        content = {
-            "benchmark": title,
-            "model": args.model,
-            "stack": args.stack,
-            "backend": args.backend,
-            "machine": said,
-            "versions": versions(),
-            "ours": {**asdict(ours), "examples_per_second": ours.examples_per_second},
-            "recipe": {**asdict(recipe), "examples_per_second": recipe.examples_per_second},
-            "ratio": ours.examples_per_second / recipe.examples_per_second,
-        }
-        write_json(args.json, content)
+        stated = {f"{library} {dtype}": rate for (library, dtype), rate in rates.items()}
+        content = {"benchmark": title, "model": args.model, "machine": said, "versions": versions()}
+        write_json(args.json, {**content, "rates": stated, "sides": found, "seconds": dict(extra)})
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right."""
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -273,7 +276,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Name the processor, the cores that this process may use, and the system."""
+    """Name the day, the processor, the cores that this process may use, and the system."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -281,12 +284,4 @@ def machine() -> dict[str, Any]:
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         cpu = names[0] if names else cpu
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu, "cores": cores, "system": platform.platform()}
-
-
-_WORDS = {
-    "examples_per_second": "examples a second",
-    "peak_memory_gb": "peak memory (GB)",
-    "load_seconds": "seconds to load",
-    "first_seconds": "seconds of the first (compiling) steps",
-}
+    return {"date": f"{datetime.now():%Y-%m-%d}", "cpu": cpu, "cores": cores, "system": platform.platform()}

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kerastune.cli import main
 from kerastune.config import LoraSpec, RunConfig
+from kerastune.console import print_plan
 from kerastune.devices import Device, get_device
 from kerastune.planning import Work, estimate, known_shape, plan_training
 from kerastune.planning.memory import activation_bytes, state_bytes, weight_bytes
@@ -133,7 +134,7 @@ def test_the_command(capsys):
         assert said in capsys.readouterr().err
 
 
-def test_train_warns_first_and_prints_the_plan(train_tiny, monkeypatch, caplog):
+def test_train_warns_first_and_prints_the_plan(train_tiny, monkeypatch, caplog, capsys):
     monkeypatch.setattr("kerastune.stack.this_machine", lambda: device(1e9))
     plans = []
     with caplog.at_level(logging.WARNING):
@@ -145,6 +146,8 @@ def test_train_warns_first_and_prints_the_plan(train_tiny, monkeypatch, caplog):
     assert plan.memory.trainable == plan.info.trainable
     assert plan.memory.parameters == plan.info.parameters
     assert not plan.memory.fits
+    print_plan(plan)
+    assert f"memory    about {plan.memory.peak / 1e9:.1f} GB, of 1.0 GB on a box" in capsys.readouterr().out
 
 
 def test_devices(tmp_path):
