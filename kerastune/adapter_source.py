@@ -31,6 +31,14 @@ class AdapterSource:
     config: RunConfig
 
 
+def holds_adapter(source: str | Path) -> bool:
+    """Whether what the user points at is the folder of a trained run or of an adapter, not a model."""
+    folder = Path(source)
+    if (folder / CONFIG).is_file():
+        return True
+    return (folder / CONFIG_TOML).is_file() and Run.load(folder).config.train.epochs > 0
+
+
 def open_adapter(path: Path, model: str | None = None) -> AdapterSource:
     """Read an adapter and find its base; no model is loaded.
 

@@ -9,6 +9,7 @@ from kerastune.converting import Converted
 from kerastune.ensemble import Ensembled
 from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
+from kerastune.exporting import Exported
 from kerastune.fine_tuning import Plan
 from kerastune.mainjob import Results
 from kerastune.merging import Merged
@@ -149,6 +150,18 @@ def print_merged(merged: Merged) -> None:
         f"{merged.relative:.2g} of the largest logit"
     )
     for note in merged.notes:
+        say(note)
+
+
+def print_exported(exported: Exported) -> None:
+    """Print where a GGUF file is, and how far its logits are from those of the model that it is of."""
+    say(f"{exported.path}: GGUF, {exported.kind}, {exported.size / 1e6:,.1f} MB")
+    say(
+        f"read back: the same token ids, logits on {exported.rows} rows: largest difference "
+        f"{exported.absolute:.2g}, {exported.relative:.2g} of the largest logit; the likeliest token is the "
+        f"same after {exported.same_token:.1%} of the tokens"
+    )
+    for note in exported.notes:
         say(note)
 
 

@@ -9,45 +9,26 @@ import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol, get_args
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal, get_args
 
 from kerastune.adapter import adapter_hash
 from kerastune.adapter_card import CARD, read_card
 from kerastune.adapter_chain import require_chain
 from kerastune.adapter_source import AdapterSource, open_adapter, require_new_folder
+from kerastune.agreement import HasLogits, last_logits, logits_difference, prompt_batches
 from kerastune.atomic import atomic_folder
-from kerastune.batching import Batch, make_batch
-from kerastune.config import Backend, Dtype, ModelSpec, RunConfig
-from kerastune.dataset import read_dataset
-from kerastune.encoding import Encoded
+from kerastune.config import Backend, Dtype, ModelSpec
 from kerastune.errors import AdapterError, ConfigError, ModelError
 from kerastune.lora import summed
-from kerastune.mainjob import packaged_reviews
 from kerastune.models import ModelFiles
 from kerastune.models.folder import check_folder
 from kerastune.models.stored import refuse_quantised, stored_dtype
 from kerastune.precision import choose_dtype
-from kerastune.session import make_encoder
 from kerastune.stack import load_stack
-from kerastune.task import Task
-from kerastune.text_task import find_task
 
 Format = Literal["hf", "keras"]
-_ROWS = 8
-# A whole vocabulary at every token of every row is gigabytes; the last tokens attend to all before.
-_TOKENS = 16
 #: By dtype of the weights, how far the largest difference may be from the largest logit.
 _LIMITS = {"float32": 1e-3, "bfloat16": 2e-2, "float16": 2e-2}
-
-
-class HasLogits(Protocol):
-    """What computes logits: a stack, or a model opened by its plain library."""
-
-    def logits(self, batch: Batch) -> NDArray[np.float32]:
-        """See `Stack.logits`."""
 
 
 @dataclass(frozen=True)
@@ -105,23 +86,23 @@ def merge(
     spec = ModelSpec(stack=format, backend=backend, dtype="float32")
     require_new_folder(out)
     adapters = _open_chain([sources] if isinstance(sources, Path) else sources, model)
-    adapter = adapters[-1]
     for one in adapters:
         _require_mergeable(one, format, dtype)
-    batches = _batches(adapter, input)
+    adapter = adapters[-1]
+    batches = prompt_batches(adapter.config, adapter.files, input)
     files, written = adapter.files, stored_dtype(adapter.files) if dtype == "auto" else dtype
     stack = load_stack(spec, files)
     if len(adapters) > 1:
         stack.add_to_base(summed([one.factors for one in adapters[:-1]]))
     stack.load_adapter(adapter.factors)
-    before = [_last_logits(stack, batch) for batch in batches]
+    before = [last_logits(stack, batch) for batch in batches]
     with atomic_folder(out) as temporary:
         notes = stack.save_merged(temporary, dtype)
         del stack
         gc.collect()  # one model at a time
         opened = open_plainly(spec, replace(files, name=str(out)), temporary)
-        after = [_last_logits(opened, batch) for batch in batches]
-        absolute, relative = _difference(before, after)
+        after = [last_logits(opened, batch) for batch in batches]
+        absolute, relative = logits_difference(before, after)
         limit = _LIMITS.get(written, _LIMITS["float32"])
         if not relative <= limit:  # nor where it is no number
             raise ModelError(
@@ -157,24 +138,6 @@ def _require_mergeable(adapter: AdapterSource, format: Format, dtype: Dtype) -> 
         )
 
 
-def _batches(adapter: AdapterSource, input: Path | None) -> list[Batch]:
-    """The first rows of a table as prompts, a batch each, all of one length."""
-    table = packaged_reviews() / "test.tsv" if input is None else input
-    # What stands in a prompt does not matter here, so the packaged reviews serve tasks without labels too.
-    config = adapter.config if isinstance(find_task(adapter.config.task), Task) else RunConfig()
-    dataset = read_dataset(table, config.task, labelled=False)
-    encoder = make_encoder(config, adapter.files)
-    prompts = [
-        Encoded(example_id=example.example_id, prompt_ids=example.prompt_ids, completion_ids=())
-        for example in encoder.encode(dataset).examples[:_ROWS]
-    ]
-    length = max(map(len, prompts))
-    return [
-        make_batch([prompt], rows=1, length=length, pad_id=encoder.tokenizer.pad_id, answers=0)
-        for prompt in prompts
-    ]
-
-
 def open_plainly(spec: ModelSpec, base: ModelFiles, folder: Path) -> HasLogits:
     """Open what a stack's `save_merged` wrote, as plain transformers or plain KerasHub does.
 
@@ -191,18 +154,3 @@ def open_plainly(spec: ModelSpec, base: ModelFiles, folder: Path) -> HasLogits:
     from kerastune.keras_stack.merge import PlainPreset
 
     return PlainPreset(folder)
-
-
-def _last_logits(stack: HasLogits, batch: Batch) -> NDArray[np.float32]:
-    last = int(batch.padding_mask.sum())
-    return stack.logits(batch)[0, max(0, last - _TOKENS) : last].copy()
-
-
-def _difference(
-    before: Sequence[NDArray[np.float32]], after: Sequence[NDArray[np.float32]]
-) -> tuple[float, float]:
-    """The largest absolute difference, and that over the largest logit."""
-    # numpy's max, which hands on what is no number
-    pairs = zip(before, after, strict=True)
-    absolute = float(np.max([np.abs(ours - theirs).max() for ours, theirs in pairs]))
-    return absolute, absolute / float(np.max([np.abs(ours).max() for ours in before]))

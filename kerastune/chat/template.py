@@ -144,6 +144,11 @@ def _broken(match: re.Match[str]) -> str:
     return match[0][0] + _BREAK + match[0][1:]
 
 
+def own_template(files: ModelFiles) -> str | None:
+    """The Jinja template in a model's own files; None where there is none: it was not made for chats."""
+    return _own_source(files.path, _optional(files.path / "tokenizer_config.json"))
+
+
 def load_chat_template(files: ModelFiles, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
     """Find a model's chat template.
 
@@ -158,7 +163,7 @@ def load_chat_template(files: ModelFiles, tokenizer: Tokenizer, name: str | None
             token that the template needs.
     """
     settings = _optional(files.path / "tokenizer_config.json")
-    own = _own_source(files.path, settings)
+    own = own_template(files)
     if name is None:
         name = (
             OWN if own is not None else next(key for key in NAMED_TEMPLATES if not _lacking(key, tokenizer))

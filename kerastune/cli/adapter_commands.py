@@ -1,4 +1,4 @@
-"""The commands on adapters: convert, merge."""
+"""The commands on adapters and models: convert, merge, export."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -8,6 +8,7 @@ import typer
 if TYPE_CHECKING:
     from kerastune.config import ModelSpec
     from kerastune.merging import Format
+    from kerastune.models.gguf_writer import GgufKind
 
 Model = Annotated[
     str | None, typer.Option(help="The base model.", show_default="what the adapter or the run names")
@@ -74,6 +75,24 @@ def merge(
     print_merged(
         run(sources, out, format=written, model=model, dtype=spec.dtype, backend=spec.backend, input=input)
     )
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help="The folder of a run or an adapter, or a model.")
+    ],
+    out: Annotated[Path, typer.Option(help="The file, .gguf.")],
+    gguf: Annotated[str, typer.Option(help="Of the matrices: f16, or q8_0 for 8 bits a weight.")] = "f16",
+    model: Model = None,
+) -> None:
+    """Write a model, with its adapter merged, as a GGUF file for llama.cpp; read it back and compare.
+
+    Example: kerastune export runs/mine --gguf q8_0 --out mine.gguf
+    """
+    from kerastune.console import print_exported
+    from kerastune.exporting import export as run
+
+    print_exported(run(source, out, gguf=cast("GgufKind", gguf), model=model))  # export checks it
 
 
 def _spec(**options: str | None) -> "ModelSpec":

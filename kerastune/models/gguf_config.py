@@ -1,8 +1,10 @@
 """A GGUF file's metadata as a config.json that transformers and KerasHub both read."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kerastune.errors import ModelError
 from kerastune.models.gguf_reader import Gguf
@@ -19,8 +21,11 @@ ARCHITECTURES = {
 
 # llama.cpp and transformers tell the 27B models, which scale queries otherwise, by their depth.
 _WIDE_QUERY_LAYERS = {"gemma2": 46, "gemma3": 62}
-_GEMMA3_LOCAL_THETA = 10_000.0
-_GEMMA3_PATTERN = 6
+#: What llama.cpp takes where a file says nothing: every how many layers one attends to all tokens, the
+#: base of RoPE in the others, and the context that Llama 3's RoPE was made for.
+WINDOW_PATTERNS = {"gemma2": 2, "gemma3": 6}
+GEMMA3_LOCAL_THETA = 10_000.0
+LLAMA3_CONTEXT = 8192
 
 
 def gguf_config(gguf: Gguf) -> dict[str, Any]:
@@ -70,21 +75,30 @@ def gguf_config(gguf: Gguf) -> dict[str, Any]:
     if gemma:
         config["hidden_activation"] = "gelu_pytorch_tanh"
     if arch in _WIDE_QUERY_LAYERS:
-        wide = config["num_hidden_layers"] == _WIDE_QUERY_LAYERS[arch]
-        config["query_pre_attn_scalar"] = width // heads if wide else head_size
+        config["query_pre_attn_scalar"] = query_scalar(arch, config)
         config["sliding_window"] = int(gguf.value("attention.sliding_window", 4096))
         default = (50.0, 30.0) if arch == "gemma2" else (0.0, 0.0)
         for key, cap in zip(("attn_logit_softcapping", "final_logit_softcapping"), default, strict=True):
             config[key] = _short(gguf.value(key, cap)) or None
-        pattern = 2 if arch == "gemma2" else _GEMMA3_PATTERN
-        config["layer_types"] = [
-            "sliding_attention" if (layer + 1) % pattern else "full_attention"
-            for layer in range(config["num_hidden_layers"])
-        ]
+        config["layer_types"] = _layer_types(gguf, config["num_hidden_layers"])
     if arch.startswith("qwen"):
         # KerasHub demands the key; with the flag off, no window is applied.
         config |= {"use_sliding_window": False, "sliding_window": config["max_position_embeddings"]}
     return config | _rope(gguf, config)
+
+
+def query_scalar(arch: str, config: Mapping[str, Any]) -> int:
+    """What the queries of Gemma 2 and 3 are divided by the root of: a head's size, or width over heads."""
+    if config["num_hidden_layers"] == _WIDE_QUERY_LAYERS[arch]:
+        return int(config["hidden_size"] // config["num_attention_heads"])
+    return int(config["head_dim"])
+
+
+def _layer_types(gguf: Gguf, layers: int) -> list[str]:
+    """What each layer attends to; the pattern is a period, or a flag a layer, or left unsaid."""
+    said = np.atleast_1d(gguf.value("attention.sliding_window_pattern", WINDOW_PATTERNS[gguf.architecture]))
+    slides = said.astype(bool) if len(said) == layers > 1 else (np.arange(layers) + 1) % int(said[0]) != 0
+    return ["sliding_attention" if sliding else "full_attention" for sliding in slides]
 
 
 def _rope(gguf: Gguf, config: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +107,11 @@ def _rope(gguf: Gguf, config: dict[str, Any]) -> dict[str, Any]:
     parameters = {"rope_theta": theta, **(scaling or {"rope_type": "default"})}
     rope: dict[str, Any] = {"rope_theta": theta, "rope_scaling": scaling, "rope_parameters": parameters}
     if gguf.architecture == "gemma3":
-        rope["rope_local_base_freq"] = _GEMMA3_LOCAL_THETA
+        local = _short(gguf.value("rope.freq_base_swa", GEMMA3_LOCAL_THETA))
+        rope["rope_local_base_freq"] = local
         rope["rope_parameters"] = {
             "full_attention": parameters,
-            "sliding_attention": {"rope_type": "default", "rope_theta": _GEMMA3_LOCAL_THETA},
+            "sliding_attention": {"rope_type": "default", "rope_theta": local},
         }
     return rope
 
@@ -112,16 +127,29 @@ def _rope_scaling(gguf: Gguf, theta: float, head_size: int) -> dict[str, Any] | 
     return {"rope_type": "linear", "factor": _short(gguf.value("rope.scaling.factor"))}
 
 
+def llama3_factors(
+    theta: float, head_size: int, factor: float, low: float, high: float, original: int
+) -> npt.NDArray[np.float64]:
+    """What Llama 3's RoPE divides the frequencies by, `[head size / 2]`.
+
+    Short waves stay, long ones are stretched by `factor`, between them it is interpolated (Llama 3.1's
+    reference code, `apply_scaling`).
+    """
+    wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)
+    smooth = np.clip((original / wavelengths - low) / (high - low), 0.0, 1.0)
+    return np.asarray(1 / ((1 - smooth) / factor + smooth))
+
+
 def _llama3_scaling(gguf: Gguf, theta: float, head_size: int) -> dict[str, Any]:
     """The parameters of Llama 3's RoPE, of which a GGUF keeps only the resulting factors."""
     received = gguf.array("rope_freqs.weight").astype(np.float64)
-    factor, low, high, original = float(received.max()), 1.0, 4.0, 8192
-    wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)
-    smooth = np.clip((original / wavelengths - low) / (high - low), 0.0, 1.0)
-    expected = 1 / ((1 - smooth) / factor + smooth)
+    factor, low, high = float(received.max()), 1.0, 4.0
+    original = int(gguf.value("rope.scaling.original_context_length", LLAMA3_CONTEXT))
+    expected = llama3_factors(theta, head_size, factor, low, high, original)
     if received.shape != expected.shape or not np.allclose(received, expected, rtol=1e-3):
         raise ModelError(
-            f"{gguf.path}: expected the RoPE factors of Llama 3 (1 and 4 on 8192 positions), received others"
+            f"{gguf.path}: expected the RoPE factors of Llama 3 (1 and 4 on {original} positions), "
+            "received others"
         )
     return {
         "rope_type": "llama3",

@@ -31,7 +31,7 @@ def stored_dtype(files: ModelFiles) -> str:
         return dtype if isinstance(dtype, str) else str(dtype.get("config", {}).get("name", "float32"))
     sizes: Counter[str] = Counter()
     for path in checkpoint_files(files.path):
-        for entry in _header(path).values():
+        for entry in safetensors_header(path).values():
             if "dtype" in entry:
                 first, last = entry["data_offsets"]
                 sizes[entry["dtype"]] += last - first
@@ -57,7 +57,8 @@ def refuse_quantised(files: ModelFiles) -> None:
     )
 
 
-def _header(path: Path) -> dict[str, dict[str, Any]]:
+def safetensors_header(path: Path) -> dict[str, dict[str, Any]]:
+    """A safetensors file's header: tensor -> its `dtype`, `shape` and `data_offsets`, after the header."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header: dict[str, dict[str, Any]] = json.loads(file.read(length))
