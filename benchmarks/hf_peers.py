@@ -79,11 +79,14 @@ def _sft(args: argparse.Namespace, settings: dict[str, Any]) -> Measurement:
         with timer.part("steady", since=lambda: began[-1]):
             began.append(time.perf_counter())
             timed.train()
+    used = timed.args
+    weights = f"{timed.model.get_base_model().dtype}".removeprefix("torch.")
     return timer.measurement(
-        what=f"trl SFTTrainer, batch size {timed.args.per_device_train_batch_size}, gradient checkpointing "
-        f"{timed.args.gradient_checkpointing}, packing {timed.args.packing}, loss on the completion",
+        what=f"trl SFTTrainer, batch size {used.per_device_train_batch_size}, gradient checkpointing "
+        f"{used.gradient_checkpointing}, packing {used.packing}, loss on the completion, weights in "
+        f"{weights}",
         library="torch",
-        dtype=f"{timed.model.get_base_model().dtype}".removeprefix("torch."),
+        dtype="bfloat16" if used.bf16 else weights,  # what it multiplies in: bf16 is autocast
         first_row=_WARM_UP_ROWS,
         examples=len(rows) - _WARM_UP_ROWS,
     )

@@ -52,7 +52,8 @@ def rows_of_length(rows: int, length: int) -> Dataset:
     """Rows that are longer than a length, so that the encoder cuts them all to it."""
     texts = read_dataset(REVIEWS / "train.tsv").texts
     joined = [
-        " ".join(texts[(7 * row + place) % len(texts)] for place in range(length)) for row in range(rows)
+        " ".join(texts[(7 * row + place) % len(texts)] for place in range(length // 8 + 2))
+        for row in range(rows)
     ]
     return read_dataset(
         pd.DataFrame(

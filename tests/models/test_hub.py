@@ -33,6 +33,20 @@ try:
 except KerastuneError as error:
     print(error)
 """
+PLAN = """
+import sys
+from kerastune.errors import KerastuneError
+from kerastune.planning import find_shape
+try:
+    print(find_shape(sys.argv[1])[0].parameters)
+except KerastuneError as error:
+    print(error)
+"""
+SHAPE = {
+    "model_type": "llama", "vocab_size": 32000, "hidden_size": 2048, "num_hidden_layers": 22,
+    "num_attention_heads": 32, "num_key_value_heads": 4, "intermediate_size": 5632,
+}  # fmt: skip
+REPOSITORIES["me/shape"] = {"config.json": json.dumps(SHAPE).encode(), "model.safetensors": b""}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -83,11 +97,11 @@ def hub():
     server.server_close()
 
 
-def resolve(name, tmp_path, port, **variables):
+def resolve(name, tmp_path, port, program=PROGRAM, **variables):
     kept = {key: value for key, value in os.environ.items() if not key.upper().endswith(("_PROXY", "TOKEN"))}
     environment = kept | {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path)} | variables
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, name], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program, name], env=environment, capture_output=True, text=True, timeout=120
     )
     assert TOKEN[-4:] not in done.stdout + done.stderr
     assert done.returncode == 0, done.stderr
@@ -118,3 +132,11 @@ def test_no_network(tmp_path):
     said = resolve("me/good", tmp_path, 9)
     assert "is not in the cache and the hub cannot be reached" in said
     assert "\n" not in said
+
+
+def test_a_plan_fetches_the_config_alone(hub, tmp_path):
+    assert resolve("me/shape", tmp_path, hub.server_port, PLAN) == "1100048384"
+    assert all("safetensors" not in path for path in hub.seen)
+    assert "has no 'num_attention_heads'" in resolve("me/good", tmp_path, hub.server_port, PLAN)
+    assert "accept its licence" in resolve("me/gated", tmp_path, hub.server_port, PLAN)
+    assert "the hub cannot be reached" in resolve("me/other", tmp_path, 9, PLAN)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from kerastune.cli import main
 from kerastune.config import LoraSpec, RunConfig
 from kerastune.console import print_plan
-from kerastune.devices import Device, get_device
-from kerastune.planning import Work, estimate, known_shape, plan_training
+from kerastune.devices import Device, _container_limit, get_device, this_machine
+from kerastune.planning import Shape, Work, estimate, known_shape, plan_training
 from kerastune.planning.memory import activation_bytes, state_bytes, weight_bytes
 
 WORK = Work(
@@ -43,8 +43,6 @@ def test_activations_are_what_torch_saves(make_tiny_model):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = dict(make_tiny_model().config) | {"hidden_size": 64, "intermediate_size": 256, "head_dim": 32}
-    from kerastune.planning import Shape
-
     shape = Shape.of_config(config)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), attn_implementation="sdpa")
     model.requires_grad_(False)
@@ -151,8 +149,6 @@ def test_train_warns_first_and_prints_the_plan(train_tiny, monkeypatch, caplog, 
 
 
 def test_devices(tmp_path):
-    from kerastune.devices import _container_limit, this_machine
-
     assert get_device("24GB") == get_device("24")
     here = this_machine()
     assert 0 < here.memory < 2**50
