@@ -200,6 +200,5 @@ def get_text_task(name: str | TextTask) -> TextTask:
     task = find_task(name)
     if isinstance(task, TextTask):
         return task
-    raise TemplateError(
-        f"task {task.name!r} is none whose rows are dialogues; expected one of {', '.join(TEXT_TASKS)}"
-    )
+    rows = "labels and no texts for answers" if isinstance(task, Task) else "pairs of answers for rows"
+    raise TemplateError(f"task {task.name!r} has {rows}; expected one of {', '.join(TEXT_TASKS)}")
