@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerastune.calibrating import calibrate
     from kerastune.calibration import Calibration
+    from kerastune.chat.reading import read_dialogues
     from kerastune.classifier import LLMClassifier
     from kerastune.config import (
         LoraSpec,
@@ -71,6 +72,7 @@ _HOME = {
     "preview": "row_preview",
     "read_config": "config_file",
     "read_dataset": "dataset",
+    "read_dialogues": "chat.reading",
     "report_data": "dataset",
     "resolve_model": "models",
     "train": "fine_tuning",
@@ -106,6 +108,7 @@ __all__ = [
     "preview",
     "read_config",
     "read_dataset",
+    "read_dialogues",
     "release_models",
     "report_data",
     "resolve_model",

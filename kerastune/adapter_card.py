@@ -1,6 +1,7 @@
 """The card of an adapter: which base, prompt and labels it is for, so that it is refused for others."""
 
 import dataclasses
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -90,10 +91,18 @@ class AdapterCard:
             if mine != theirs:
                 if name.endswith("fingerprint"):
                     mine, theirs = f"{self.model} ({mine[:12]})", f"{other.model} ({theirs[:12]})"
+                elif name == "chat_template":  # named, since the sources are long
+                    mine, theirs = (
+                        f"{one.template} ({_short_hash(one.chat_template)})" for one in (self, other)
+                    )
                 raise AdapterError(
                     f"{where}: the adapter was trained with another {what}: expected {mine!r}, "
                     f"received {theirs!r}; use what it was trained with, or train a new one"
                 )
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def write_card(folder: Path, card: AdapterCard) -> None:

@@ -149,7 +149,7 @@ def read_shots(path: Path) -> Shots:
     """
     try:
         return shots_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AdapterError(f"{path}: cannot be read: {error}; make the run anew") from error
 
 

@@ -25,7 +25,7 @@ def read_object(
         table = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as failure:
         raise error(f"{path.parent}: no {path.name}; {missing or way_out}") from failure
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError, RecursionError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else failure
         raise error(f"{path}: cannot be read as JSON: {reason}; {way_out}") from failure
     if not isinstance(table, dict):

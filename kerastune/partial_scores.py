@@ -123,7 +123,7 @@ class PartialScores:
         try:
             header = json.loads(line)
             identity, _, _ = header["identity"].items(), header["out"], header["runs_on"].items()
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ConfigError(f"{self._path}: damaged first line; say --restart to start anew") from error
         self._require_same(dict(identity), self._header["identity"])
         self._header = header

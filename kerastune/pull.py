@@ -1,11 +1,12 @@
 """Fetch public tables as they are, and see that they can be read before they get their names."""
 
+import http
 import http.client
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kerastune.atomic import atomic_file
 from kerastune.dataset.reading import parse_table
@@ -17,6 +18,10 @@ TARR_URL = "https://raw.githubusercontent.com/tykimos/tykimos.github.io/master/w
 
 # File name -> whether its labels are gold; the sample's are all 0, to be filled in.
 _TARR_FILES = {"tarr_train.txt": True, "tarr_sample_submit.txt": False}
+
+
+#: The most that a table may have; the largest of the public ones has a hundredth of this.
+MOST_BYTES = 100_000_000
 
 
 class PulledFile(NamedTuple):
@@ -71,17 +76,41 @@ def pull_tarr(
     return pulled
 
 
+class _NeverDowngraded(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but none from TLS to plain text."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Refuse to leave TLS."""
+        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+            raise OSError(f"it was sent on to {newurl}, which has no TLS")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 def _fetch(url: str, attempts: int, timeout_s: float, wait_s: float) -> bytes:
+    """Fetch a file; what broke off is gone on with where the server can, and the file is still the same."""
+    if not url.startswith(("https://", "http://")):
+        raise DataError(f"{url}: expected an address that begins with https://")
+    had, tag = b"", ""
+    opener = urllib.request.build_opener(_NeverDowngraded)
     for attempt in range(1, attempts + 1):
+        resume = {"Range": f"bytes={len(had)}-", "If-Range": tag} if had and tag else {}
         try:
-            with urllib.request.urlopen(url, timeout=timeout_s) as response:
-                return bytes(response.read())
+            with opener.open(urllib.request.Request(url, headers=resume), timeout=timeout_s) as response:
+                had = had if response.status == http.HTTPStatus.PARTIAL_CONTENT else b""
+                tag, announced = response.headers.get("ETag", ""), response.headers.get("Content-Length")
+                part = bytes(response.read(MOST_BYTES + 1 - len(had)))
+            had += part
+            if len(had) > MOST_BYTES:
+                reason = f"it has more than {MOST_BYTES:,} bytes, which no such table has"
+                break
+            if announced is None or len(part) == int(announced):
+                return had
+            missing = int(announced) - len(part)
+            reason = f"it broke off after {len(had)} bytes, {missing} more were announced"
         except urllib.error.HTTPError as error:
             reason = f"the server answered {error.code} {error.reason}"
             if error.code < 500:
                 break
-        except http.client.IncompleteRead as error:
-            reason = f"it broke off after {len(error.partial)} bytes, {error.expected} more were announced"
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error))
         if attempt < attempts:

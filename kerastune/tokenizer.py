@@ -1,6 +1,7 @@
 """The one tokenizer that both stacks use: text in, ids out; nothing added, nothing special read in."""
 
 import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from kerastune.models.vocabulary import (
     sentencepiece_vocabulary,
 )
 
+_MOST_IDS = 2**32
 _SPARE = re.compile(r"pad|reserved|unused", re.IGNORECASE)
 
 
@@ -126,8 +128,9 @@ def _load_hf(files: ModelFiles) -> Tokenizer:
         vocabulary = sentencepiece_vocabulary(files.path / "tokenizer.model")
     else:
         raise ModelError(f"{files.path}: expected tokenizer.json or tokenizer.model, received neither")
+    text_config = files.config.get("text_config")
     configs = (
-        files.config.get("text_config") or {},
+        text_config if isinstance(text_config, dict) else {},
         files.config,
         _optional_json(files.path / "generation_config.json"),
     )
@@ -176,12 +179,25 @@ def _load_keras(folder: Path) -> Tokenizer:
 def _named(settings: Mapping[str, Any], role: str) -> str | None:
     """The token that tokenizer_config.json names for a role, as a text or as an object with one."""
     token = settings.get(f"{role}_token")
-    return token.get("content") if isinstance(token, dict) else token
+    token = token.get("content") if isinstance(token, dict) else token
+    if token is not None and not isinstance(token, str):
+        raise ModelError(
+            f"tokenizer_config.json: {role}_token: expected a text, received {reprlib.repr(token)}; fetch "
+            "the model again"
+        )
+    return token
 
 
 def _end_ids(config: Mapping[str, Any]) -> list[int]:
     ends = config.get("eos_token_id")
-    return [] if ends is None else list(ends) if isinstance(ends, list) else [ends]
+    found = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    for number in found:
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < _MOST_IDS:
+            raise ModelError(
+                f"eos_token_id: expected ids of tokens, received {reprlib.repr(number)}; fetch the model "
+                "again"
+            )
+    return list(found)
 
 
 def _optional_json(path: Path) -> dict[str, Any]:

@@ -254,7 +254,8 @@ class _State:
     def mean_loss(self, epoch: int) -> float:
         """The mean training loss of an epoch, counted from 1, whichever session took its steps."""
         with self._reported():
-            entries = map(json.loads, self.history.read_text(encoding="utf-8").splitlines())
+            lines = self.history.read_text(encoding="utf-8").splitlines()
+        entries = map(json.loads, lines)
         losses = [entry["loss"] for entry in entries if "step" in entry and entry["epoch"] == epoch]
         return float(np.mean(losses)) if losses else math.nan
 

@@ -109,3 +109,61 @@ def test_offline(monkeypatch, tmp_path):
         pull_tarr(tmp_path, base_url=f"http://127.0.0.1:{port}", attempts=2, wait_s=0.01)
     with pytest.raises(ConfigError, match="attempts: expected 1 or more, received 0"):
         pull_tarr(tmp_path, attempts=0)
+
+
+class Resuming(BaseHTTPRequestHandler):
+    """Breaks off after half of the file, and sends the rest to who asks for it and has the right half."""
+
+    ranges: ClassVar[list[str | None]] = []
+    tags: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        body = TRAIN if "train" in self.path else SAMPLE
+        wanted, tag = self.headers.get("Range"), self.tags.pop(0) if len(self.tags) > 1 else self.tags[0]
+        self.ranges.append(wanted)
+        rest = body
+        if wanted and self.headers.get("If-Range") == tag:
+            rest = body[int(wanted.removeprefix("bytes=").removesuffix("-")) :]
+        self.send_response(206 if rest is not body else 200)
+        self.send_header("ETag", tag)
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest[: len(rest) // 2] if len(self.ranges) == 1 else rest)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("tags", [['"a"'], ['"a"', '"b"']])
+def test_what_broke_off_is_gone_on_with_where_it_is_the_same_file(monkeypatch, tmp_path, tags):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    Resuming.ranges, Resuming.tags = [], list(tags)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Resuming) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        pulled = pull_tarr(tmp_path, base_url=f"http://127.0.0.1:{server.server_port}", wait_s=0.01)
+        server.shutdown()
+        thread.join()
+    assert pulled[0].path.read_bytes() == TRAIN
+    assert Resuming.ranges == [None, f"bytes={len(TRAIN) // 2}-", None]
+
+
+def test_more_than_a_table_can_have_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerastune.pull.MOST_BYTES", 10)
+    with pytest.raises(DataError, match="it has more than 10 bytes, which no such table has"):
+        pull_tarr(tmp_path, base_url=server, wait_s=0.01)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_addresses_are_refused(tmp_path):
+    with pytest.raises(DataError, match="expected an address that begins with https://"):
+        pull_tarr(tmp_path, base_url=f"file://{tmp_path}")
+
+
+def test_tls_is_not_left():
+    from urllib.request import Request
+
+    from kerastune.pull import _NeverDowngraded
+
+    with pytest.raises(OSError, match="sent on to http://b/, which has no TLS"):
+        _NeverDowngraded().redirect_request(Request("https://a/"), None, 302, "", {}, "http://b/")

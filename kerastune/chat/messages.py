@@ -146,7 +146,7 @@ def _message(place: int, message: Any) -> Message:
             f"received {received or 'none'}"
         )
     role, content = message["role"], message["content"]
-    if role not in ROLE_NAMES:
+    if not isinstance(role, str) or role not in ROLE_NAMES:
         raise DataError(
             f"message {place + 1}: unknown role {role!r}; the roles are {', '.join(get_args(Role))}"
         )

@@ -47,7 +47,7 @@ def compile_template(source: str, name: str) -> Callable[..., str]:
     environment.globals["raise_exception"] = _refuse
     try:
         template = environment.from_string(source)
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, SyntaxError, ValueError, RecursionError, OverflowError) as error:
         raise TemplateError(
             f"chat template {name!r}: cannot be read as Jinja: {error}; choose a named one with --template"
         ) from error
@@ -55,7 +55,7 @@ def compile_template(source: str, name: str) -> Callable[..., str]:
     def render(**variables: Any) -> str:
         try:
             return str(template.render(**variables))
-        except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except Exception as error:  # a stranger's program: it can fail in any way that there is
             reason = " ".join(str(error).split())[:200]
             raise TemplateError(
                 f"chat template {name!r}: does not render these messages: {reason}; choose a named one "

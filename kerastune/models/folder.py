@@ -7,6 +7,7 @@ from typing import Literal
 
 from kerastune.errors import ModelError
 from kerastune.models.files import read_json, weight_files
+from kerastune.models.foreign_code import refuse_keras_code, refuse_remote_code
 
 _MAX_HEADER = 100_000_000  # the safetensors format's own limit
 
@@ -34,7 +35,9 @@ def check_folder(folder: Path) -> Literal["hf", "keras"]:
     if "registered_name" in config or "class_name" in config:
         if not weights:
             raise ModelError(f"{folder}: expected model.weights.h5 in the KerasHub preset, received none")
+        refuse_keras_code(folder)
         return "keras"
+    refuse_remote_code(folder)
     safetensors = [file for file in weights if file.suffix == ".safetensors"]
     if not safetensors:
         pickles = sorted(file.name for file in folder.glob("*.bin"))
@@ -47,7 +50,11 @@ def check_folder(folder: Path) -> Literal["hf", "keras"]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         present = {file.name for file in safetensors}
-        missing = sorted(set(read_json(index).get("weight_map", {}).values()) - present)
+        named = read_json(index).get("weight_map")
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+            raise ModelError(f"{index}: expected weight_map, tensor -> file name; fetch the model again")
+        # A name that leads out of the folder is none of the files in it, and missing as such.
+        missing = sorted(set(named.values()) - present)
         if missing:
             raise ModelError(f"{folder}: the weight file {missing[0]} is missing; fetch the model again")
     for file in safetensors:
@@ -71,7 +78,7 @@ def check_safetensors(path: Path) -> None:
                 raise _truncated(path, 8 + length, received)
             header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"{path}: expected a safetensors file, received a damaged header ({error}); fetch it again"
         ) from error

@@ -9,11 +9,12 @@ import kerastune as kt
 from kerastune.adapter_card import read_card
 from kerastune.batching import make_batch
 from kerastune.chat.reading import read_dialogues
+from kerastune.cli import main
 from kerastune.errors import AdapterError, ConfigError, DataError, TemplateError
 from kerastune.fine_tuning import train
 from kerastune.run import Run
 from kerastune.text_session import open_text_session
-from tests.chat.conftest import FAMILY_OF, TURN_END
+from tests.chat.conftest import FAMILY_OF, TEXTS, TURN_END
 
 STACKS = ("keras", "hf")
 
@@ -139,3 +140,56 @@ def test_default_lengths_are_the_tasks(chat_model, tiny_model):
     assert session(chat_model("gemma3")).encoder.max_length == 512  # the model's own context
     assert kt.TrainSpec().max_length is None
     assert kt.make_encoder(kt.RunConfig(), tiny_model).max_length == 256
+
+
+def test_evaluation_before_and_after(chat_run, chat_file, capsys):
+    """The stored run, measured by the command on its own rows: it has learnt them."""
+    words = ["evaluate", str(chat_run.folder), "--input", str(chat_file), "--max-new-tokens", "12"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    (found,) = json.loads((chat_run.folder / "metrics.json").read_text(encoding="utf-8")).values()
+    assert found["before"]["rows"] == found["after"]["rows"] == 6
+    assert found["after"]["perplexity"] < 0.5 * found["before"]["perplexity"]
+    # The very number that training watched.
+    history = [json.loads(line) for line in (chat_run.folder / "history.jsonl").read_text().splitlines()]
+    best = min(entry["validation_loss"] for entry in history if "validation_loss" in entry)
+    assert found["after"]["perplexity"] == pytest.approx(np.exp(best), rel=1e-4)
+    assert found["after"]["tokens"] <= 12
+    assert [sample["id"] for sample in found["samples"]] == [f"m{n}" for n in range(6)]
+    assert {"prompt", "reference", "before", "after"} < found["samples"][0].keys()
+    assert "tok:char" in found["definitions"]["bleu"]
+    for said in ("before", "after", "never stopped", TEXTS[1]):
+        assert said in printed
+    assert main([*words, "--folds", "3"]) == 2
+    assert "--folds: is for tasks with labels" in capsys.readouterr().err
+
+
+def test_preview_marks_what_is_trained(chat_model, chat_file, capsys):
+    words = [
+        "preview",
+        "--task",
+        "chat",
+        "--model",
+        str(chat_model("gemma3").path),
+        "--input",
+        str(chat_file),
+    ]
+    assert main([*words, "--row", "3"]) == 0
+    printed = "".join(capsys.readouterr().out.split("\n"))
+    for answer in (TEXTS[1], TEXTS[3]):
+        assert f"⟦{answer.replace(' ', '·')}<end_of_turn>⟧" in printed
+    assert printed.count("⟦<end_of_turn>/") == 2
+    assert f"⟦{TEXTS[0]}" not in printed
+
+
+def test_bad_rows_on_the_command_line(chat_model, chat_file, tmp_path, capsys):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(chat_file.read_text(encoding="utf-8") + '{"messages": []}\n', encoding="utf-8")
+    words = ["train", "--task", "chat", "--model", str(chat_model("gemma3").path), "--train", str(bad)]
+    words += ["--stack", "hf", "--epochs", "0", "--out"]
+    assert main([*words, str(tmp_path / "run")]) == 2
+    assert "bad.jsonl, line 7: expected a message of the user's" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*words, str(tmp_path / "run"), "--skip-bad-rows"]) == 0
+    assert "left out" in (printed := capsys.readouterr().out)
+    assert "bad.jsonl, line 7" in "".join(printed.split("\n"))
