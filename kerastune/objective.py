@@ -47,9 +47,9 @@ class Objective:
 
         Example:
             >>> Objective.of(None, "label", [(5,), (7, 8)])
-            Objective(loss_on='label', choices=(5, 7))
+            Objective(loss_on='label', choices=(5, 7), preference=None)
             >>> Objective.of(None, "label", [(5, 1), (5, 2)])
-            Objective(loss_on='completion', choices=())
+            Objective(loss_on='completion', choices=(), preference=None)
         """
         loss_on = asked or default
         if loss_on == "assistant":
