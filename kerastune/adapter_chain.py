@@ -1,10 +1,10 @@
 """Runs on top of runs: an adapter that was trained with earlier ones beneath it, and what those must be."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kerastune.adapter_card import ADAPTER, AdapterCard, Link, read_card
+from kerastune.adapter_card import ADAPTER, Link, read_card
 from kerastune.config import ModelSpec, RunConfig
 from kerastune.config_file import read_config
 from kerastune.errors import AdapterError, ConfigError
@@ -99,24 +99,25 @@ def _require_unchanged(link: Link, above: Path) -> None:
         )
 
 
-def require_chain(cards: Mapping[Path, AdapterCard], hashes: Mapping[Path, str]) -> None:
+def require_chain(folders: Sequence[Path]) -> None:
     """Refuse adapters that were not trained one on top of the other, in this order.
 
     Args:
-        cards: Adapter's folder -> its card, the lowest first.
-        hashes: Adapter's folder -> its hash.
+        folders: The adapters' folders, the lowest first.
 
     Raises:
-        AdapterError: One was trained on top of others than those before it.
+        AdapterError: One was trained on top of others than those before it, or has no card that says.
     """
-    for place, (folder, card) in enumerate(cards.items()):
-        expected = [link.sha256 for link in card.beneath]
-        if [hashes[before] for before in list(cards)[:place]] != expected:
-            order = " ".join([*(link.run for link in card.beneath), str(folder)])
-            trained = (
-                f"on top of {', '.join(link.run for link in card.beneath)}" if expected else "on the base"
-            )
+    from kerastune.adapter import adapter_hash
+
+    below: list[str] = []
+    for folder in folders:
+        beneath = read_card(folder).beneath
+        if below != [link.sha256 for link in beneath]:
+            runs = [link.run for link in beneath]
+            trained = f"on top of {', '.join(runs)}" if runs else "on the base"
             raise AdapterError(
                 f"{folder}: was trained {trained}, and not on top of what is named before it; name the "
-                f"adapters in the order of their training: {order}"
+                f"adapters in the order of their training: {' '.join([*runs, str(folder)])}"
             )
+        below.append(adapter_hash(folder))
