@@ -24,7 +24,7 @@ _LEFT = {
 
 
 def merged_weights(adapted: Any) -> dict[str, torch.Tensor]:
-    """Merge an adapter into its model, with DoRA where it has that.
+    """Merge an adapter, and what is beneath it, into its model, with DoRA where it has that.
 
     Args:
         adapted: A PEFT model; it is the bare base afterwards, with the merged weights.
@@ -35,7 +35,7 @@ def merged_weights(adapted: Any) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: A merged weight is no number.
     """
-    names = list(lora_layers(adapted))
+    names = [name for adapter in adapted.peft_config for name in lora_layers(adapted, adapter)]
     try:
         merged = adapted.merge_and_unload(safe_merge=True)
     except ValueError as error:

@@ -18,6 +18,7 @@ from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
+from kerastune.preference.loss import Rewards
 from kerastune.stack import Prefix, StackInfo
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class HfStack:
         self._parameters = sum(parameter.numel() for parameter in self._model.parameters())
         self._adapted: Any = None
         self._trainer: Trainer | None = None
+        self._beneath: Any = None
+        self._rewards: list[Rewards] = []
 
     @property
     def info(self) -> StackInfo:
@@ -67,21 +70,30 @@ class HfStack:
         from hf_bridge.lora import add_lora
 
         self.remove_adapter()
-        self._adapted = add_lora(self._model, lora, seed)
+        self._adapted = add_lora(self._beneath or self._model, lora, seed)
 
     def load_adapter(self, factors: Mapping[str, Factors]) -> None:
         """Put a finished adapter on the base; see `Stack.load_adapter`."""
         from hf_bridge.lora import load_adapter
 
         self.remove_adapter()
-        self._adapted = load_adapter(self._model, factors)
+        self._adapted = load_adapter(self._beneath or self._model, factors)
+
+    def add_to_base(self, factors: Mapping[str, Factors]) -> None:
+        """Make an adapter part of the base; see `Stack.add_to_base`."""
+        from hf_bridge.lora import put_beneath
+
+        self.remove_adapter()
+        if self._beneath is not None:
+            self._beneath.unload()
+        self._beneath = put_beneath(self._model, factors)
 
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
         """Add the adapter to the base for good, and save it as transformers does; see `Stack.save_merged`."""
         from hf_bridge.merge import merged_weights, save_folder
 
-        weights = merged_weights(self._adapted)
-        self._adapted = self._trainer = None
+        weights = merged_weights(self._adapted or self._beneath)
+        self._adapted = self._trainer = self._beneath = None
         save_folder(weights, self.files, folder, dtype)
         return ()
 
@@ -93,7 +105,12 @@ class HfStack:
 
     def train_step(self, step: Sequence[Batch], learning_rate: float) -> float:
         """Take one optimizer step; see `Stack.train_step`."""
-        return self._require_trainer().step(step, learning_rate, self._losses)
+        self._rewards = []
+        return self._require_trainer().step(step, learning_rate, self._step_losses)
+
+    def step_rewards(self) -> Rewards | None:
+        """Return the last step's rewards; see `Stack.step_rewards`."""
+        return Rewards.mean(self._rewards) if self._rewards else None
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute the keys and values of a shared beginning; see `Stack.prefill`."""
@@ -143,7 +160,7 @@ class HfStack:
         from hf_bridge.lora import factors_of
 
         trained = self._trained()
-        loss = self._losses(batch).sum() / batch.weight
+        loss = self._step_losses(batch).sum() / batch.weight
         found = dict(zip(trained, self._torch.autograd.grad(loss, list(trained.values())), strict=True))
         return {
             name: factors_of(module, {key: found[name, key] for other, key in found if other == name})
@@ -189,6 +206,18 @@ class HfStack:
         weights = torch.from_numpy(batch.answer_weights[answers]).to(logits.device)
         return torch.nn.functional.cross_entropy(logits, expected, reduction="none") * weights
 
+    def _step_losses(self, batch: Batch) -> Any:
+        """What a step's loss sums: the tokens' losses, or the pairs', whose rewards are kept."""
+        losses = self._losses(batch)
+        if batch.preference is None:
+            return losses
+        from hf_bridge.preference import pair_losses, pair_scores, rewards_of
+
+        scores = pair_scores(losses, batch)
+        if batch.example_ids:
+            self._rewards.append(rewards_of(scores, batch, batch.preference))
+        return pair_losses(scores, batch, batch.preference)
+
     def _layers(self) -> dict[str, Any]:
         from hf_bridge.lora import lora_layers
 
@@ -211,7 +240,9 @@ class HfStack:
     def remove_adapter(self) -> None:
         """Leave the bare base; see `Stack.remove_adapter`."""
         if self._adapted is not None:
-            self._model = self._adapted.unload()
+            from hf_bridge.lora import remove
+
+            remove(self._adapted)
         self._adapted = self._trainer = None
 
     def _require_trainer(self) -> "Trainer":

@@ -14,6 +14,21 @@ from kerastune.errors import AdapterError
 from kerastune.json_files import read_object
 
 CARD = "kerastune.json"
+#: The adapter's folder in a run's.
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True)
+class Link:
+    """An adapter that another was trained on top of.
+
+    Args:
+        run: The folder of its run.
+        sha256: Hash of its files.
+    """
+
+    run: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +49,7 @@ class AdapterCard:
         max_length: The most tokens of an example.
         layout: The factorisation it was trained in, `"peft"` or `"native"`.
         chat_template: The chat template's Jinja source, where dialogues are said with one.
+        beneath: The adapters that it was trained on top of, in the order of their training.
         version: The kerastune that wrote it.
     """
 
@@ -50,6 +66,7 @@ class AdapterCard:
     max_length: int
     layout: str
     chat_template: str = ""
+    beneath: tuple[Link, ...] = ()
     version: str = dataclasses.field(default_factory=lambda: importlib.metadata.version("kerastune"))
 
     def require_same(self, other: "AdapterCard", where: Path) -> None:
@@ -66,8 +83,11 @@ class AdapterCard:
             ("chat_template", "chat template"),
             ("labels", "labels"),
             ("label_words", "label words"),
+            ("beneath", "chain of adapters beneath it"),
         ):
             mine, theirs = getattr(self, name), getattr(other, name)
+            if name == "beneath":
+                mine, theirs = ([link.sha256[:12] for link in links] for links in (mine, theirs))
             if mine != theirs:
                 if name.endswith("fingerprint"):
                     mine, theirs = f"{self.model} ({mine[:12]})", f"{other.model} ({theirs[:12]})"
@@ -104,6 +124,7 @@ def read_card(folder: Path) -> AdapterCard:
     table = read_json(folder / CARD)
     try:
         table |= {key: tuple(table[key]) for key in ("labels", "label_words")}
+        table["beneath"] = tuple(Link(**link) for link in table.get("beneath", ()))
         return AdapterCard(**table)
     except (KeyError, TypeError) as error:
         raise AdapterError(f"{folder / CARD}: lacks or misstates a key: {error}") from error

@@ -14,6 +14,8 @@ from kerastune.encoding import Encoded
 from kerastune.mainjob import packaged_reviews
 from kerastune.models import ModelFiles
 from kerastune.session import make_encoder
+from kerastune.task import Task
+from kerastune.text_task import find_task
 
 _ROWS = 8
 # A whole vocabulary at every token of every row is gigabytes; the last tokens attend to all before.
@@ -35,6 +37,9 @@ def prompt_batches(config: RunConfig, files: ModelFiles, input: Path | None = No
         files: The base, for its tokenizer.
         input: The table; the packaged reviews when None.
     """
+    if not isinstance(find_task(config.task), Task):
+        # What stands in a prompt does not matter here, so reviews serve tasks without labels too.
+        config = RunConfig()
     table = packaged_reviews() / "test.tsv" if input is None else input
     dataset = read_dataset(table, config.task, labelled=False)
     encoder = make_encoder(config, files)

@@ -1,13 +1,41 @@
 """Batching: encoded examples -> numpy arrays in a seeded order, in at most three lengths, none dropped."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
+from kerastune.preference.loss import PreferenceLoss
+
+
+class Example(Protocol):
+    """What is ordered and padded: an encoded text, or a pair of them."""
+
+    @property
+    def example_id(self) -> str:
+        """The row's id."""
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """The prompt."""
+
+    @property
+    def completion_ids(self) -> tuple[int, ...]:
+        """What is behind the prompt; empty where nothing is trained."""
+
+    @property
+    def trained(self) -> Sequence[int]:
+        """The places of the trained tokens; of a pair's side that has the most."""
+
+    def __len__(self) -> int:
+        """Return the number of tokens; of a pair's longer side."""
+
+
+ExampleT = TypeVar("ExampleT", bound=Example)
 
 
 @dataclass(frozen=True)
@@ -23,6 +51,9 @@ class Batch:
         example_ids: The ids of the real rows, at most B of them.
         choices: The tokens that an answer token is one of; the loss is over these alone. Empty for the
             whole vocabulary.
+        preference: The loss of pairs, where the first half of the rows are chosen answers and the second
+            the rejected ones of the same prompts; None where each row has a loss of its own.
+        reference: `[B] float32`, of pairs: each answer's log-probability under the frozen reference.
     """
 
     token_ids: NDArray[np.int32]
@@ -32,11 +63,15 @@ class Batch:
     answer_weights: NDArray[np.float32]
     example_ids: tuple[str, ...]
     choices: tuple[int, ...] = ()
+    preference: PreferenceLoss | None = None
+    reference: NDArray[np.float32] | None = None
 
     @property
     def weight(self) -> float:
-        """The sum of the answer weights."""
-        return float(self.answer_weights.sum())
+        """What the losses' sum is divided by: the sum of the answer weights, or how many pairs there are."""
+        if self.preference is None:
+            return float(self.answer_weights.sum())
+        return float(self.answer_weights.any(axis=1).sum()) / 2
 
 
 def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) -> tuple[int, ...]:
@@ -80,7 +115,7 @@ def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) 
 
 
 def training_steps(
-    examples: Sequence[Encoded],
+    examples: Sequence[Example],
     *,
     batch_size: int,
     accumulate: int = 1,
@@ -88,6 +123,7 @@ def training_steps(
     lengths: Sequence[int],
     whole_text: bool = False,
     seed: int,
+    lay_out: Callable[..., Batch] | None = None,
 ) -> Iterator[tuple[Batch, ...]]:
     """Yield one epoch's optimizer steps, each of `accumulate` batches of one shape.
 
@@ -102,6 +138,7 @@ def training_steps(
         lengths: Ascending padded lengths, from `bucket_lengths`.
         whole_text: Whether every token after the first is trained, and not the completions alone.
         seed: Decides the order; give each epoch its own.
+        lay_out: Makes a batch of rows; None is `make_batch`, whose arguments it takes.
 
     Raises:
         EncodingError: An example has no trained token, or is longer than the last of the lengths.
@@ -111,11 +148,12 @@ def training_steps(
             raise EncodingError(
                 f"row {example.example_id!r} has no trained token; train on rows with a text and a label"
             )
+    make: Callable[..., Batch] = make_batch if lay_out is None else lay_out
     answers = _most_answers(examples, lengths)
     for rows in _grouped(examples, batch_size * accumulate, lengths, seed):
         length = _bucket(max(len(example) for example in rows), lengths)
         yield tuple(
-            make_batch(
+            make(
                 rows[start : start + batch_size],
                 rows=batch_size,
                 length=length,
@@ -125,6 +163,11 @@ def training_steps(
             )
             for start in range(0, batch_size * accumulate, batch_size)
         )
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """The seed of an epoch's order, counted from 0."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
 
 
 def scoring_batches(
@@ -190,7 +233,7 @@ def make_batch(
     )
 
 
-def _most_answers(examples: Sequence[Encoded], lengths: Sequence[int]) -> dict[int, int]:
+def _most_answers(examples: Sequence[Example], lengths: Sequence[int]) -> dict[int, int]:
     """The most trained tokens of a text that fits into each padded length."""
     trained = [(len(example), len(example.trained)) for example in examples]
     return {
@@ -209,11 +252,11 @@ def _bucket(length: int, lengths: Sequence[int]) -> int:
 
 
 def _grouped(
-    examples: Sequence[Encoded], size: int, lengths: Sequence[int], seed: int
-) -> list[list[Encoded]]:
+    examples: Sequence[ExampleT], size: int, lengths: Sequence[int], seed: int
+) -> list[list[ExampleT]]:
     """Shuffle, collect `size` examples of one bucket a group, and put the left-over ones together."""
     generator = np.random.Generator(np.random.Philox(seed))
-    waiting: dict[int, list[Encoded]] = {length: [] for length in lengths}
+    waiting: dict[int, list[ExampleT]] = {length: [] for length in lengths}
     groups = []
     for index in generator.permutation(len(examples)):
         bucket = waiting[_bucket(len(examples[index]), lengths)]

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any, Literal
 
 from kerastune.errors import ConfigError
+from kerastune.preference.loss import Method, PreferenceLoss
 from kerastune.strict import build, near
 from kerastune.targets import canonical_targets
 
@@ -136,6 +137,38 @@ class TrainSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PreferenceSpec:
+    """How pairs of a chosen and a rejected answer are trained; see `kerastune.preference.loss`.
+
+    Args:
+        method: `"dpo"`, which needs a reference (the model without the new adapter), or `"orpo"`, which
+            needs none.
+        beta: DPO's strength of the pull to the reference; ORPO's weight of the odds ratio.
+        label_smoothing: DPO's share of pairs that are taken for reversed.
+        min_chosen_score: The least score of a chosen answer; pairs with a lower one are left out. None keeps
+            all.
+    """
+
+    method: Method = "dpo"
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    min_chosen_score: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("beta", self.beta, 0 < self.beta < inf, "a finite number more than 0")
+        _check(
+            "label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 0.5, "from 0 to below 0.5"
+        )
+        if self.method == "orpo":
+            _check("label_smoothing", self.label_smoothing, self.label_smoothing == 0, "0 for method 'orpo'")
+
+    @property
+    def loss(self) -> PreferenceLoss:
+        """The loss."""
+        return PreferenceLoss(method=self.method, beta=self.beta, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoreSpec:
     """How to score.
 
@@ -162,9 +195,11 @@ class RunConfig:
         verbalizer: The verbalizer's name, or words with `/` between them; None takes the task's.
         train_file: Labelled rows to train on.
         validation_file: Labelled rows to watch while training, if any.
+        from_run: The folder of a run whose adapter the new one goes on top of, if any.
         model: The base model.
         lora: The adapter.
         train: The training.
+        preference: The training on pairs of answers.
         score: The scoring.
     """
 
@@ -173,9 +208,11 @@ class RunConfig:
     verbalizer: str | None = None
     train_file: str | None = None
     validation_file: str | None = None
+    from_run: str | None = None
     model: ModelSpec = field(default_factory=ModelSpec)
     lora: LoraSpec = field(default_factory=LoraSpec)
     train: TrainSpec = field(default_factory=TrainSpec)
+    preference: PreferenceSpec = field(default_factory=PreferenceSpec)
     score: ScoreSpec = field(default_factory=ScoreSpec)
 
     def with_options(self, options: Mapping[str, Any]) -> "RunConfig":

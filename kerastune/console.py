@@ -68,6 +68,7 @@ def print_plan(plan: Plan) -> None:
         + (f", labels said {' / '.join(plan.words)}{shown}" if plan.words else "")
         + (f"\nmemory    {needed}" if needed else "")
         + (f"\ntruncated {plan.truncated} rows to {plan.max_length} tokens" if plan.truncated else "")
+        + "".join(f"\n{note}" for note in plan.notes)
         + "".join(f"\nleft out  {row}" for row in plan.left)
         + ("\ngoing on from the checkpoint that is there" if plan.resumed else "")
     )

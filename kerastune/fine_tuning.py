@@ -4,17 +4,17 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from kerastune.adapter import write_adapter
-from kerastune.adapter_card import write_card
+from kerastune.adapter_card import Link, write_card
 from kerastune.atomic import clear_leftovers, write_text
 from kerastune.batching import bucket_lengths
 from kerastune.checkpoint import has_checkpoint, require_checkpoint
-from kerastune.config import LoraSpec, LossOn, RunConfig, ScoreSpec
+from kerastune.config import LoraSpec, LossOn, PreferenceSpec, RunConfig, ScoreSpec
 from kerastune.config_file import read_config, write_config
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
@@ -24,10 +24,12 @@ from kerastune.locking import locked
 from kerastune.memory import explained_loading_errors
 from kerastune.planning.asking import plan_with
 from kerastune.planning.estimate import Estimate
+from kerastune.preference.task import PreferenceTask
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.schedule import total_steps
 from kerastune.session import ModelSession, Prepared
 from kerastune.stack import Stack, StackInfo
+from kerastune.text_task import find_task
 from kerastune.training import CHECKPOINT, HISTORY, fit
 
 _LOCK = ".lock"
@@ -51,6 +53,7 @@ class Plan:
         template: The template's name.
         words: The words that say the labels; empty where there are none.
         left: Rows that were left out, as messages.
+        notes: What else there is to say, a line each.
         resumed: Whether a checkpoint is there to go on from.
         memory: What it needs of the memory that there is; None for a family whose shape is not known, and
             where nothing is trained.
@@ -67,6 +70,7 @@ class Plan:
     template: str
     words: tuple[str, ...]
     left: tuple[str, ...]
+    notes: tuple[str, ...]
     resumed: bool
     memory: Estimate | None
 
@@ -131,6 +135,7 @@ def train_in_session(
 ) -> Run:
     """Train as `train` does, with a session that is already open."""
     _require_room(folder)
+    _require_own_options(session.config)
     if resume:
         require_checkpoint(folder / CHECKPOINT)
     prepared = session.prepare(dataset, validation)
@@ -158,6 +163,8 @@ def _train(
     resumed = has_checkpoint(folder / CHECKPOINT)
     if on_plan is not None:
         on_plan(_plan(session, prepared, resumed, memory))
+    if config.train.epochs:
+        prepared = session.complete(prepared, show=show)
     if not resumed:  # else fit decides first whether the checkpoint is of these options
         write_config(config, folder / CONFIG_TOML)
     trained = None
@@ -170,7 +177,7 @@ def _train(
             pad_id=prepared.pad_id,
             folder=folder,
             validation=prepared.validation,
-            identity=training_identity(stack, config.lora),
+            identity=training_identity(stack, config.lora, session.beneath),
             plan=memory,
             show=show,
         )
@@ -227,10 +234,10 @@ def untrained_run(config: RunConfig, folder: Path | None = None) -> Path:
     return folder
 
 
-def training_identity(stack: Stack, lora: LoraSpec) -> str:
-    """What else than rows and options a checkpoint must be of: base, stack, dtype, adapter."""
-    info = stack.info
-    return repr((stack.files.fingerprint, info.stack, info.backend, info.dtype, lora))
+def training_identity(stack: Stack, lora: LoraSpec, beneath: Sequence[Link] = ()) -> str:
+    """What else than rows and options a checkpoint must be of: base, stack, dtype, adapter, those beneath."""
+    info, below = stack.info, [link.sha256 for link in beneath]
+    return repr((stack.files.fingerprint, info.stack, info.backend, info.dtype, lora, below))
 
 
 def _memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | None:
@@ -239,8 +246,11 @@ def _memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | None:
         return None
     objective = prepared.objective
     examples = objective.examples(prepared.examples)
+    config = session.config
+    if objective.preference is not None:  # two rows a pair
+        config = config.with_options({"batch_size": 2 * config.train.batch_size})
     memory = plan_with(
-        session.config,
+        config,
         session.files,
         objective,
         length=bucket_lengths([len(example) for example in examples])[-1],
@@ -265,9 +275,19 @@ def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool, memory:
         template=prepared.template,
         words=prepared.words,
         left=prepared.left,
+        notes=prepared.notes,
         resumed=resumed,
         memory=memory,
     )
+
+
+def _require_own_options(config: RunConfig) -> None:
+    """Refuse options of a kind of task that this is none of: they would do nothing."""
+    if config.preference != PreferenceSpec() and not isinstance(find_task(config.task), PreferenceTask):
+        raise ConfigError(
+            f"method, beta, label_smoothing and min_chosen_score are for task 'preference', received task "
+            f"{config.task!r}; leave them out"
+        )
 
 
 def _require_room(folder: Path) -> None:

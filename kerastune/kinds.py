@@ -9,13 +9,16 @@ from kerastune.chat.reading import Dialogues, read_dialogues
 from kerastune.config import RunConfig
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.errors import ConfigError
+from kerastune.preference.reading import PairRows, read_pairs
+from kerastune.preference.session import open_preference_session
+from kerastune.preference.task import PreferenceTask
 from kerastune.session import ModelSession, open_session
 from kerastune.task import Task
 from kerastune.text_session import open_text_session
-from kerastune.text_task import TextTask, find_task
+from kerastune.text_task import AnyTask, TextTask, find_task
 
 #: Rows of any kind.
-Rows = Dataset | Dialogues
+Rows = Dataset | Dialogues | PairRows
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,18 @@ def _read_dialogues(path: Path, task: TextTask, skip_bad_rows: bool) -> Dialogue
     return read_dialogues(path, task, skip_bad_rows=skip_bad_rows)
 
 
+def _read_pairs(path: Path, task: PreferenceTask, skip_bad_rows: bool) -> PairRows:
+    return read_pairs(path, task, skip_bad_rows=skip_bad_rows)
+
+
 KINDS: Mapping[type, Kind] = {
     Task: Kind(_read_labelled, open_session),
     TextTask: Kind(_read_dialogues, open_text_session),
+    PreferenceTask: Kind(_read_pairs, open_preference_session),
 }
 
 
-def kind_of(task: str | Task | TextTask) -> Kind:
+def kind_of(task: str | AnyTask) -> Kind:
     """Find a task's kind.
 
     Raises:

@@ -6,7 +6,7 @@ and the layer adds `scale * B A x`. Keras' `enable_lora` factorises a kernel `[.
 all share one B.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +89,37 @@ def require_shapes(factors: Mapping[str, Factors], shapes: Mapping[str, tuple[in
                     f"{module}: expected {name} of shape {expected}, received {value.shape}; use the base "
                     "that the adapter was trained on"
                 )
+
+
+def summed(adapters: Sequence[Mapping[str, Factors]]) -> dict[str, Factors]:
+    """Say several adapters, one on top of the other, exactly as one of their ranks' sum.
+
+    Args:
+        adapters: Module -> its update, in each.
+
+    Raises:
+        AdapterError: One has DoRA's magnitudes, whose scales are of what is beneath it.
+
+    Example:
+        >>> one = Factors(a=np.ones((2, 3), np.float32), b=np.ones((4, 2), np.float32), alpha=4.0)
+        >>> both = summed([{"q_proj": one}, {"q_proj": one}])["q_proj"]
+        >>> both.rank, bool(np.allclose(both.alpha / both.rank * both.b @ both.a, 2 * 2 * one.b @ one.a))
+        (4, True)
+    """
+    if len(adapters) == 1:
+        return dict(adapters[0])
+    found: dict[str, Factors] = {}
+    for module in dict.fromkeys(module for adapter in adapters for module in adapter):
+        updates = [adapter[module] for adapter in adapters if module in adapter]
+        if any(update.magnitude is not None for update in updates):
+            raise AdapterError(
+                f"{module}: has DoRA's magnitudes, so nothing goes beneath it or on top; merge it first, and "
+                "train on what that wrote"
+            )
+        scaled = [np.float32(update.alpha / update.rank) * update.b for update in updates]
+        a = np.concatenate([update.a for update in updates])
+        found[module] = Factors(a=a, b=np.concatenate(scaled, axis=1), alpha=float(len(a)))
+    return found
 
 
 def _generator(module: str, seed: int) -> np.random.Generator:

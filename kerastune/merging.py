@@ -6,15 +6,19 @@ the weights, so that what differs is the weights' rounding alone.
 """
 
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from kerastune.adapter_card import CARD
+from kerastune.adapter_chain import require_chain
 from kerastune.adapter_source import AdapterSource, open_adapter, require_new_folder
 from kerastune.agreement import HasLogits, last_logits, logits_difference, prompt_batches
 from kerastune.atomic import atomic_folder
 from kerastune.config import Backend, Dtype, ModelSpec
 from kerastune.errors import AdapterError, ConfigError, ModelError
+from kerastune.lora import summed
 from kerastune.models import ModelFiles
 from kerastune.models.folder import check_folder
 from kerastune.models.stored import refuse_quantised, stored_dtype
@@ -50,7 +54,7 @@ class Merged:
 
 
 def merge(
-    source: Path,
+    sources: Path | Sequence[Path],
     out: Path,
     *,
     format: Format = "hf",
@@ -59,10 +63,10 @@ def merge(
     backend: Backend | None = None,
     input: Path | None = None,
 ) -> Merged:
-    """Merge an adapter into its base, compare, and write the whole.
+    """Merge an adapter, or several that were trained one on top of the other, into their base, and compare.
 
     Args:
-        source: The adapter's folder, or a run's.
+        sources: The folder of an adapter or of a run; of several, in the order of their training.
         out: A new folder.
         format: `"hf"` writes a folder of transformers', `"keras"` a KerasHub preset.
         model: The base; what the run or the adapter names when None.
@@ -71,7 +75,8 @@ def merge(
         input: A table whose first rows are compared; the packaged reviews when None.
 
     Raises:
-        AdapterError: The adapter is damaged, names no base, or is for another one.
+        AdapterError: An adapter is damaged, names no base, is for another one, or was trained on top of
+            others than those named before it.
         ModelError: The base is not found or quantised, or the merged model computes something else.
         OutputError: The folder is not empty, or cannot be written; nothing is left behind.
     """
@@ -79,11 +84,15 @@ def merge(
         raise ConfigError(f"format: expected 'hf' or 'keras', received {format!r}")
     spec = ModelSpec(stack=format, backend=backend, dtype="float32")
     require_new_folder(out)
-    adapter = open_adapter(source, model)
-    _require_mergeable(adapter, format, dtype)
+    adapters = _open_chain([sources] if isinstance(sources, Path) else sources, model)
+    for one in adapters:
+        _require_mergeable(one, format, dtype)
+    adapter = adapters[-1]
     batches = prompt_batches(adapter.config, adapter.files, input)
     files, written = adapter.files, stored_dtype(adapter.files) if dtype == "auto" else dtype
     stack = load_stack(spec, files)
+    if len(adapters) > 1:
+        stack.add_to_base(summed([one.factors for one in adapters[:-1]]))
     stack.load_adapter(adapter.factors)
     before = [last_logits(stack, batch) for batch in batches]
     with atomic_folder(out) as temporary:
@@ -101,6 +110,14 @@ def merge(
                 "written; load the adapter with PEFT instead"
             )
     return Merged(out, format, written, len(batches), absolute, relative, notes)
+
+
+def _open_chain(sources: Sequence[Path], model: str | None) -> list[AdapterSource]:
+    """Read adapters of one base, each of which was trained on top of those before it."""
+    adapters = [open_adapter(source, model) for source in sources]
+    if len(adapters) > 1 or (adapters[0].folder / CARD).is_file():
+        require_chain([one.folder for one in adapters])
+    return adapters
 
 
 def _require_mergeable(adapter: AdapterSource, format: Format, dtype: Dtype) -> None:

@@ -1,12 +1,16 @@
 """The objective: which tokens are trained, and among which others their likelihood counts."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from kerastune.batching import Batch
+from kerastune.batching import Batch, ExampleT, make_batch
 from kerastune.config import LossOn
 from kerastune.encoding import Encoded
-from kerastune.errors import ConfigError, EncodingError
+from kerastune.errors import ConfigError, EncodingError, ModelError
+from kerastune.preference.loss import PreferenceLoss
+from kerastune.preference.pairs import make_pair_batch
+
+_FIRST_LOSS_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,12 @@ class Objective:
     Args:
         loss_on: `"label"`, `"completion"`, `"all"` or `"assistant"`.
         choices: The labels' first tokens; empty where the loss is over the whole vocabulary.
+        preference: The loss of pairs of answers, where examples are pairs; None where each is a text.
     """
 
     loss_on: LossOn
     choices: tuple[int, ...] = ()
+    preference: PreferenceLoss | None = None
 
     @classmethod
     def of(cls, asked: LossOn | None, default: LossOn, label_ids: Sequence[Sequence[int]]) -> "Objective":
@@ -41,9 +47,9 @@ class Objective:
 
         Example:
             >>> Objective.of(None, "label", [(5,), (7, 8)])
-            Objective(loss_on='label', choices=(5, 7))
+            Objective(loss_on='label', choices=(5, 7), preference=None)
             >>> Objective.of(None, "label", [(5, 1), (5, 2)])
-            Objective(loss_on='completion', choices=())
+            Objective(loss_on='completion', choices=(), preference=None)
         """
         loss_on = asked or default
         if loss_on == "assistant":
@@ -63,12 +69,34 @@ class Objective:
             "choose other words, or loss_on 'completion'"
         )
 
-    def examples(self, examples: Iterable[Encoded]) -> tuple[Encoded, ...]:
+    def examples(self, examples: Iterable[ExampleT]) -> tuple[ExampleT, ...]:
         """Keep of the completions what is trained."""
         if not self.choices:
             return tuple(examples)
-        return tuple(replace(one, completion_ids=one.completion_ids[:1]) for one in examples)
+        return tuple(
+            replace(one, completion_ids=one.completion_ids[:1]) if isinstance(one, Encoded) else one
+            for one in examples
+        )
+
+    @property
+    def lay_out(self) -> Callable[..., Batch]:
+        """What makes a batch of examples."""
+        return make_batch if self.preference is None else make_pair_batch
 
     def batches(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Tell batches among which tokens the likelihood counts."""
-        return (replace(batch, choices=self.choices) for batch in batches)
+        """Tell batches among which tokens the likelihood counts, and which loss pairs have."""
+        return (replace(batch, choices=self.choices, preference=self.preference) for batch in batches)
+
+    def check_first_loss(self, loss: float) -> None:
+        """Refuse to go on where the loss before the first step shows that the reference is a wrong one.
+
+        Raises:
+            ModelError: It does.
+        """
+        expected = None if self.preference is None else self.preference.first_loss
+        if expected is not None and abs(loss - expected) > _FIRST_LOSS_TOLERANCE:
+            raise ModelError(
+                f"the first step's loss is {loss:.5f}, expected ln 2 = {expected:.5f}: the reference is not "
+                "the model that training begins with; delete the folder `reference` in kerastune's cache and "
+                "start anew, or choose dtype float32"
+            )

@@ -11,25 +11,28 @@ from pathlib import Path
 from typing import Any, cast
 
 from kerastune.adapter import adapter_hash, read_adapter
+from kerastune.adapter_card import ADAPTER as ADAPTER
 from kerastune.adapter_card import CARD, read_card
 from kerastune.calibration import CALIBRATION, Calibration
 from kerastune.config import RunConfig
 from kerastune.config_file import read_config
 from kerastune.dataset import Dataset
 from kerastune.environment import sha256_of_files, versions
-from kerastune.errors import ConfigError
+from kerastune.errors import ConfigError, TemplateError
 from kerastune.evaluation import Metrics, measure
 from kerastune.few_shot import SHOTS
 from kerastune.kinds import kind_of
+from kerastune.preference.session import PreferenceSession
+from kerastune.preference.task import PREFERENCE, PreferenceTask
 from kerastune.scoring import Scores
 from kerastune.session import ModelSession, Session
 from kerastune.submission import Format, write_submission
 from kerastune.task import get_task
 from kerastune.text_session import TextSession
-from kerastune.text_task import get_text_task
+from kerastune.text_task import find_task, get_text_task
 from kerastune.training import Trained
 
-ADAPTER, CONFIG_TOML, MANIFEST = "adapter", "config.toml", "manifest.json"
+CONFIG_TOML, MANIFEST = "config.toml", "manifest.json"
 
 
 @dataclass
@@ -91,8 +94,21 @@ class Run:
             AdapterError: The adapter is damaged, or is for another base or template.
             TemplateError: The run's task has labels.
         """
-        get_text_task(self.config.task)
+        if not isinstance(find_task(self.config.task), PreferenceTask):
+            get_text_task(self.config.task)
         return cast("TextSession", self._open())
+
+    @property
+    def preference_session(self) -> PreferenceSession:
+        """The base model with this run's adapter, of a run that was trained on pairs.
+
+        Raises:
+            AdapterError: The adapter is damaged, or is for another base, template or chain of runs.
+            TemplateError: The run was trained on something else.
+        """
+        if not isinstance(find_task(self.config.task), PreferenceTask):
+            raise TemplateError(f"task {self.config.task!r}: expected a run of task {PREFERENCE.name!r}")
+        return cast("PreferenceSession", self._open())
 
     def _open(self) -> ModelSession[Any]:
         if self._session is None:

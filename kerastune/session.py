@@ -3,13 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from kerastune.adapter_card import AdapterCard
+from kerastune.adapter_card import AdapterCard, Link
+from kerastune.adapter_chain import chain_beneath, continued, read_chain, require_same_base
+from kerastune.batching import Example
 from kerastune.config import RunConfig
 from kerastune.dataset import DataReport, Dataset, report_data, require_classes
-from kerastune.encoding import Encoded, Encoder
+from kerastune.encoding import Encoder
 from kerastune.few_shot import SHOTS, Shots, choose_shots, read_shots, write_shots
 from kerastune.models import ModelFiles, resolve_model
 from kerastune.objective import Objective
@@ -36,10 +39,11 @@ class Prepared:
         words: The words that say the labels; empty where there are none.
         source: The training table, for the manifest.
         left: Rows that were left out, as messages.
+        notes: What else the plan says, a line each.
     """
 
-    examples: tuple[Encoded, ...]
-    validation: tuple[Encoded, ...]
+    examples: tuple[Example, ...]
+    validation: tuple[Example, ...]
     objective: Objective
     pad_id: int
     truncated: int
@@ -47,6 +51,7 @@ class Prepared:
     words: tuple[str, ...]
     source: Mapping[str, Any]
     left: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Report(Protocol):
@@ -80,8 +85,22 @@ class ModelSession(ABC, Generic[EncoderT]):
             MissingExtraError: The stack is not installed.
         """
         if self._stack is None:
+            chain = self.beneath
             self._stack = load_stack(self.config.model, self.files)
+            if chain:
+                self._stack.add_to_base(read_chain(chain))
         return self._stack
+
+    @cached_property
+    def beneath(self) -> tuple[Link, ...]:
+        """The adapters that are part of the base: those of the run that this one goes on from.
+
+        Raises:
+            AdapterError: One is missing, has changed, or was trained on another base.
+        """
+        chain = chain_beneath(self.config)
+        require_same_base(chain, self.files.name, self.files.fingerprint)
+        return chain
 
     @property
     @abstractmethod
@@ -95,6 +114,10 @@ class ModelSession(ABC, Generic[EncoderT]):
     @abstractmethod
     def prepare(self, rows: Any, validation: Any = None) -> Prepared:
         """Make rows of this session's kind ready for training; no model is loaded."""
+
+    def complete(self, prepared: Prepared, *, show: bool = True) -> Prepared:  # noqa: ARG002 - for pairs
+        """Finish what needs the model, on which a fresh adapter is before and after."""
+        return prepared
 
     def write_files(self, folder: Path) -> None:
         """Write what a run of this session needs beside its adapter."""
@@ -131,6 +154,7 @@ class Session(ModelSession[Encoder]):
             label_words=task.words(self.encoder.verbalizer),
             max_length=self.encoder.max_length,
             layout=self.config.lora.layout,
+            beneath=self.beneath,
         )
 
     def prepare(self, rows: Dataset, validation: Dataset | None = None) -> Prepared:
@@ -211,5 +235,6 @@ def open_session(config: RunConfig) -> Session:
         ModelError: The model is not found.
         TemplateError: The task has no labels.
     """
+    config = continued(config)
     files = resolve_model(config.model.model)
     return Session(config, files, make_encoder(config, files))

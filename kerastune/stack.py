@@ -20,6 +20,7 @@ from kerastune.errors import ConfigError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
+from kerastune.preference.loss import Rewards
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,18 @@ class Stack(Protocol):
                 a shape does not fit.
         """
 
+    def add_to_base(self, factors: Mapping[str, Factors]) -> None:
+        """Make a finished adapter part of the frozen base, in the place of any that was made so before.
+
+        Other adapters go on top of it from then on, and are taken off without it. It stays in float32
+        beside the weights, which would round it to their dtype.
+
+        Raises:
+            AdapterError: As `load_adapter` does, and where it has DoRA's magnitudes.
+        """
+
     def remove_adapter(self) -> None:
-        """Take any adapter off, which leaves the bare base."""
+        """Take any adapter off, which leaves the base."""
 
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
         """Add the adapter to the base for good, in float32, and save the whole in the stack's own layout.
@@ -112,8 +123,12 @@ class Stack(Protocol):
             learning_rate: The step's learning rate.
 
         Returns:
-            Cross-entropy summed over the step's answer tokens, divided by the step's answer weights.
+            Cross-entropy summed over the step's answer tokens, divided by the step's answer weights; where
+            the rows are pairs, their mean loss.
         """
+
+    def step_rewards(self) -> Rewards | None:
+        """Return the rewards of the last step's pairs, as they were before it; None of other rows."""
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute the keys and values of tokens with which prompts begin, to be used for many batches.

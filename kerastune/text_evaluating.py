@@ -148,7 +148,7 @@ def evaluate_dialogues(
 ) -> TextEvaluation:
     """Evaluate a run on dialogues, before and after tuning; see `evaluate_texts`."""
     session = run.text_session
-    encoded, left = encode_rows(session.encoder, rows)
+    encoded, left = encode_rows(rows, session.encoder.encode)
     used = rows.take(list(encoded))
     spec = GenerationSpec(
         max_new_tokens=max_new_tokens,

@@ -1,13 +1,15 @@
 """A session for a task whose answers are texts: a base model and the encoder of its dialogues."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import TypeVar
 
 from kerastune.adapter_card import AdapterCard
+from kerastune.adapter_chain import continued
 from kerastune.chat.data_report import DialogueReport, report_dialogues
 from kerastune.chat.encoders import DialogueEncoder, make_dialogue_encoder
 from kerastune.chat.encoding import ChatEncoder
 from kerastune.chat.exchange import ExchangeEncoder
-from kerastune.chat.reading import Dialogues
+from kerastune.chat.reading import Dialogues, TextRows, ValueT
 from kerastune.config import RunConfig
 from kerastune.encoding import Encoded
 from kerastune.errors import ConfigError, DataError, EncodingError, TemplateError
@@ -15,6 +17,8 @@ from kerastune.models import resolve_model
 from kerastune.objective import Objective
 from kerastune.session import ModelSession, Prepared
 from kerastune.text_task import TextTask, get_text_task
+
+EncodedT = TypeVar("EncodedT")
 
 
 class TextSession(ModelSession[DialogueEncoder]):
@@ -35,7 +39,7 @@ class TextSession(ModelSession[DialogueEncoder]):
             model=self.files.name,
             base_fingerprint=self.files.fingerprint,
             tokenizer_fingerprint=encoder.tokenizer.fingerprint,
-            task=self.task.name,
+            task=self.config.task,
             template=encoder.name,
             prompt="" if plain is None else plain.prompt,
             completion="" if plain is None else plain.completion,
@@ -43,6 +47,7 @@ class TextSession(ModelSession[DialogueEncoder]):
             label_words=(),
             max_length=encoder.max_length,
             layout=self.config.lora.layout,
+            beneath=self.beneath,
             chat_template=encoder.template.source if isinstance(encoder, ChatEncoder) else "",
         )
 
@@ -58,11 +63,11 @@ class TextSession(ModelSession[DialogueEncoder]):
             DataError: A dialogue cannot be used, and such rows are not to be left out.
         """
         objective = self._objective()
-        encoded, left = encode_rows(self.encoder, rows)
+        encoded, left = encode_rows(rows, self.encoder.encode)
         watched: dict[int, Encoded] = {}
         left = [*rows.left, *left]
         if validation is not None:
-            watched, watched_left = encode_rows(self.encoder, validation)
+            watched, watched_left = encode_rows(validation, self.encoder.encode)
             left += [*validation.left, *watched_left]
         return Prepared(
             examples=tuple(encoded.values()),
@@ -90,12 +95,14 @@ class TextSession(ModelSession[DialogueEncoder]):
         return Objective(loss_on)
 
 
-def encode_rows(encoder: DialogueEncoder, rows: Dialogues) -> tuple[dict[int, Encoded], list[str]]:
+def encode_rows(
+    rows: TextRows[ValueT], encode: Callable[[ValueT, str], EncodedT]
+) -> tuple[dict[int, EncodedT], list[str]]:
     """Encode rows, each of them or, where bad ones are skipped, those that can be.
 
     Args:
-        encoder: The encoder.
         rows: The rows.
+        encode: Makes token ids of what a row says, and of its id.
 
     Returns:
         Row -> its example, and a message for each row that was left out.
@@ -103,29 +110,19 @@ def encode_rows(encoder: DialogueEncoder, rows: Dialogues) -> tuple[dict[int, En
     Raises:
         DataError: A row cannot be encoded, and such rows are not to be left out; or all were left out.
     """
-    encoded: dict[int, Encoded] = {}
+    encoded: dict[int, EncodedT] = {}
     left: list[str] = []
-    for row, reason in _encoded(encoder, rows):
-        if isinstance(reason, Encoded):
-            encoded[row] = reason
-            continue
-        message = f"{rows.where(row)}: {reason}"
-        if not rows.skip_bad_rows:
-            raise DataError(f"{message}; --skip-bad-rows leaves such rows out") from reason
-        left.append(message)
+    for row, (name, value) in enumerate(zip(rows.ids, rows.values, strict=True)):
+        try:
+            encoded[row] = encode(value, name)
+        except (EncodingError, TemplateError) as reason:
+            message = f"{rows.where(row)}: {reason}"
+            if not rows.skip_bad_rows:
+                raise DataError(f"{message}; --skip-bad-rows leaves such rows out") from reason
+            left.append(message)
     if not encoded:
         raise DataError(f"{rows.name}: no row is left to use; the first was left out: {left[0]}")
     return encoded, left
-
-
-def _encoded(
-    encoder: DialogueEncoder, rows: Dialogues
-) -> Iterator[tuple[int, Encoded | EncodingError | TemplateError]]:
-    for row, (name, dialogue) in enumerate(zip(rows.ids, rows.dialogues, strict=True)):
-        try:
-            yield row, encoder.encode(dialogue, name)
-        except (EncodingError, TemplateError) as error:
-            yield row, error
 
 
 def open_text_session(config: RunConfig) -> TextSession:
@@ -135,7 +132,8 @@ def open_text_session(config: RunConfig) -> TextSession:
         ModelError: The model is not found.
         TemplateError: The task has labels, or there is no such template.
     """
-    task, files = get_text_task(config.task), resolve_model(config.model.model)
+    config, task = continued(config), get_text_task(config.task)
+    files = resolve_model(config.model.model)
     encoder = make_dialogue_encoder(
         files,
         template=task.template if config.template is None else config.template,

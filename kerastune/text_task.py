@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from kerastune.chat.messages import Dialogue
 from kerastune.config import LossOn
 from kerastune.errors import DataError, TemplateError
+from kerastune.preference.task import PREFERENCE, PreferenceTask
 from kerastune.task import TASKS, Task
 
 
@@ -182,7 +183,11 @@ TEXT_TASKS: Mapping[str, TextTask] = {
 }
 
 
-def find_task(name: str | Task | TextTask) -> Task | TextTask:
+#: A task of any kind.
+AnyTask = Task | TextTask | PreferenceTask
+
+
+def find_task(name: str | AnyTask) -> AnyTask:
     """Look a task of any kind up by name; a task comes back as it is.
 
     Raises:
@@ -190,7 +195,7 @@ def find_task(name: str | Task | TextTask) -> Task | TextTask:
     """
     if not isinstance(name, str):
         return name
-    known: dict[str, Task | TextTask] = {**TASKS, **TEXT_TASKS}
+    known: dict[str, AnyTask] = {**TASKS, **TEXT_TASKS, PREFERENCE.name: PREFERENCE}
     if name not in known:
         raise TemplateError(f"unknown task {name!r}; there are: {', '.join(known)}")
     return known[name]
@@ -205,6 +210,5 @@ def get_text_task(name: str | TextTask) -> TextTask:
     task = find_task(name)
     if isinstance(task, TextTask):
         return task
-    raise TemplateError(
-        f"task {task.name!r} has labels and no texts for answers; expected one of {', '.join(TEXT_TASKS)}"
-    )
+    rows = "labels and no texts for answers" if isinstance(task, Task) else "pairs of answers for rows"
+    raise TemplateError(f"task {task.name!r} has {rows}; expected one of {', '.join(TEXT_TASKS)}")

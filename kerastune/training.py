@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.batching import Batch, bucket_lengths, training_steps
+from kerastune.batching import Batch, Example, bucket_lengths, epoch_seed, training_steps
 from kerastune.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from kerastune.config import TrainSpec
-from kerastune.encoding import Encoded
 from kerastune.errors import AdapterError, ModelError, OutputError
 from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective
@@ -64,13 +63,13 @@ class Trained:
 
 def fit(
     stack: Stack,
-    examples: Sequence[Encoded],
+    examples: Sequence[Example],
     spec: TrainSpec,
     *,
     objective: Objective,
     pad_id: int,
     folder: Path,
-    validation: Sequence[Encoded] = (),
+    validation: Sequence[Example] = (),
     identity: str = "",
     plan: Estimate | None = None,
     show: bool = True,
@@ -130,7 +129,8 @@ def fit(
                 pad_id=pad_id,
                 lengths=lengths,
                 whole_text=objective.loss_on == "all",
-                seed=_epoch_seed(spec.seed, epoch),
+                seed=epoch_seed(spec.seed, epoch),
+                lay_out=objective.lay_out,
             )
             for batches in itertools.islice(steps, state.step - epoch * per_epoch, None):
                 step = tuple(objective.batches(batches))
@@ -143,6 +143,9 @@ def fit(
                     if state.step == first_step:
                         # The probe: gradients that overflow show here, and not after an hour.
                         state.require_finite(stack, step)
+                    if state.step == 0:
+                        objective.check_first_loss(loss)
+                    rewards = stack.step_rewards()
                     state.step += 1
                     state.log(
                         step=state.step,
@@ -150,6 +153,7 @@ def fit(
                         loss=loss,
                         learning_rate=rate,
                         examples_per_second=speed(),
+                        **({} if rewards is None else rewards.as_dict()),
                     )
                 advance(note=f"loss {loss:.4f}  lr {rate:.1e}  {speed():.1f} examples/s")
                 if state.due(spec):
@@ -335,12 +339,8 @@ def _explained(batch: Batch, lower: str, plan: Estimate | None) -> AbstractConte
     return explained_memory_errors(rows, length, lower, plan)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0])
-
-
 def _digest(
-    examples: Sequence[Encoded], validation: Sequence[Encoded], spec: TrainSpec, identity: str
+    examples: Sequence[Example], validation: Sequence[Example], spec: TrainSpec, identity: str
 ) -> str:
     decisive = {name: value for name, value in vars(spec).items() if name not in _INDIFFERENT}
     content = repr((list(examples), list(validation), decisive, identity))

@@ -23,23 +23,15 @@ from kerastune.lora import Factors
 from kerastune.merging import merge
 from kerastune.models import resolve_model
 from tests.conftest import COMMENTS
+from tests.tiny_models import PRESET_GEMMA3
 
 IDS = np.array([[2, 40, 51, 62, 73, 84, 95, 106]])
 TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
-# What KerasHub's presets can say of a Gemma 3; the fixture's own numbers are none of the defaults.
-PLAIN = {
-    "num_hidden_layers": 2,
-    "layer_types": ["sliding_attention"] * 2,
-    "rope_parameters": {
-        kind: {"rope_type": "default", "rope_theta": theta}
-        for kind, theta in (("sliding_attention", 10_000.0), ("full_attention", 1_000_000.0))
-    },
-}
 
 
 @pytest.fixture(scope="module")
 def base(make_tiny_model):
-    files = make_tiny_model(seed=11, **PLAIN)
+    files = make_tiny_model(seed=11, **PRESET_GEMMA3)
     (files.path / "generation_config.json").write_text(json.dumps({"top_k": 7, "eos_token_id": [1, 3]}))
     (files.path / "chat_template.jinja").write_text(TEMPLATE)
     (files.path / "pytorch_model.bin").write_bytes(b"a pickle")
@@ -209,7 +201,9 @@ def test_a_preset_is_in_the_bases_dtype(sharded_bfloat16, adapter, reviews_file,
 def test_a_preset_that_cannot_say_the_base_is_refused(make_tiny_model, adapter, reviews_file, tmp_path):
     """Windows of one layer of two are in no preset of KerasHub's, and show on long rows alone."""
     types = ["full_attention", "sliding_attention"]
-    source, _ = adapter(files=make_tiny_model(**PLAIN | {"sliding_window": 500, "layer_types": types}))
+    source, _ = adapter(
+        files=make_tiny_model(**PRESET_GEMMA3 | {"sliding_window": 500, "layer_types": types})
+    )
     said = r"block_0/attention: use_sliding_window_attention is False, True in a preset; use --format hf"
     with pytest.raises(ModelError, match=said):
         merge(source, tmp_path / "merged", format="keras", input=reviews_file)

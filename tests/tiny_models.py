@@ -76,6 +76,17 @@ _CONFIGS: dict[str, dict[str, Any]] = {
 ARCHITECTURES = tuple(_CONFIGS)
 
 
+# What KerasHub's presets can say of a Gemma 3; the numbers above are none of the defaults.
+PRESET_GEMMA3 = {
+    "num_hidden_layers": 2,
+    "layer_types": ["sliding_attention"] * 2,
+    "rope_parameters": {
+        kind: {"rope_type": "default", "rope_theta": theta}
+        for kind, theta in (("sliding_attention", 10_000.0), ("full_attention", 1_000_000.0))
+    },
+}
+
+
 def write_model(folder: Path, architecture: str, vocabulary: int, seed: int = 7, **changes: Any) -> None:
     """Put a model beside the tokenizer that is in the folder; another seed is another base.
 

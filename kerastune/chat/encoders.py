@@ -46,7 +46,9 @@ class DialogueEncoder(Protocol):
         """The rendered text in parts, each with whether it is trained."""
 
 
-def make_dialogue_encoder(files: ModelFiles, *, template: str | None, max_length: int) -> DialogueEncoder:
+def make_dialogue_encoder(
+    files: ModelFiles, *, template: str | None, max_length: int, last_turn_alone: bool = False
+) -> DialogueEncoder:
     """Make the encoder of a model's dialogues.
 
     Args:
@@ -54,12 +56,15 @@ def make_dialogue_encoder(files: ModelFiles, *, template: str | None, max_length
         template: A chat template's name, a plain template's name, or a plain prompt with one slot; None is
             the model's own chat template, or the named one that it knows the tokens of.
         max_length: The most tokens of a dialogue; never more than the model's context.
+        last_turn_alone: Whether the last answer alone is trained.
 
     Raises:
         TemplateError: There is no template of that name, or it is none for this model.
     """
     if template is None or template == OWN or template in NAMED_TEMPLATES:
-        return make_chat_encoder(files, template=template, max_length=max_length)
+        return make_chat_encoder(
+            files, template=template, max_length=max_length, last_turn_alone=last_turn_alone
+        )
     if template not in TEMPLATES and "{" not in template:
         raise TemplateError(
             f"unknown template {template!r}; there are chat templates: {OWN}, {', '.join(NAMED_TEMPLATES)}; "

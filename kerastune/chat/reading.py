@@ -5,10 +5,10 @@ import json
 import numbers
 import reprlib
 import unicodedata
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from kerastune.chat.messages import Dialogue
 from kerastune.dataset.decoding import decode
@@ -18,16 +18,16 @@ from kerastune.errors import DataError
 from kerastune.text_task import TextTask, get_text_task
 
 Row = Mapping[str, Any]
+ValueT = TypeVar("ValueT")
 _JSON_LINES = (".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Dialogues:
+class TextRows(Generic[ValueT]):
     """Rows of a task whose answers are texts.
 
     Args:
-        task: The task.
-        dialogues: A dialogue a row; the assistant has the last word in each.
+        values: What each row says.
         ids: A name for each row: the id column, or `"1"` to `"N"` where the table has none.
         name: What messages call the table.
         sha256: Hash of the file's bytes.
@@ -38,8 +38,7 @@ class Dialogues:
         skip_bad_rows: Whether rows that cannot be used are left out and not refused, here and later.
     """
 
-    task: TextTask
-    dialogues: tuple[Dialogue, ...]
+    values: tuple[ValueT, ...]
     ids: tuple[str, ...]
     name: str
     sha256: str
@@ -51,20 +50,36 @@ class Dialogues:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.dialogues)
+        return len(self.values)
 
     def where(self, row: int) -> str:
         """Name a row (from 0) by its place in the source, as in `"chat.jsonl, line 2"`."""
         return f"{self.name}, {self.unit} {self.lines[row]}"
 
-    def take(self, indices: Sequence[int]) -> "Dialogues":
+    def take(self, indices: Sequence[int]) -> Self:
         """Return the rows of these indices, in this order."""
         return replace(
             self,
-            dialogues=tuple(self.dialogues[index] for index in indices),
+            values=tuple(self.values[index] for index in indices),
             ids=tuple(self.ids[index] for index in indices),
             lines=tuple(self.lines[index] for index in indices),
         )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dialogues(TextRows[Dialogue]):
+    """Dialogues, in each of which the assistant has the last word.
+
+    Args:
+        task: The task.
+    """
+
+    task: TextTask
+
+    @property
+    def dialogues(self) -> tuple[Dialogue, ...]:
+        """A dialogue a row."""
+        return self.values
 
 
 def read_dialogues(
@@ -83,33 +98,59 @@ def read_dialogues(
             and the way out.
         TemplateError: There is no such task.
     """
-    path, task = Path(source), get_text_task(task)
+    task = get_text_task(task)
+
+    def dialogue_of(row: Row) -> Dialogue:
+        dialogue = task.dialogue(row)
+        dialogue.require_answer()
+        return dialogue
+
+    found = read_text_rows(
+        Path(source), dialogue_of, "dialogue", id_column=task.id_column, skip_bad_rows=skip_bad_rows
+    )
+    return Dialogues(task=task, **vars(found))
+
+
+def read_text_rows(
+    path: Path, value_of: Callable[[Row], ValueT], what: str, *, id_column: str, skip_bad_rows: bool
+) -> TextRows[ValueT]:
+    """Read a table whose rows may differ in their columns.
+
+    Args:
+        path: The file.
+        value_of: Makes of a row what it says; a `DataError` of its need not name the row.
+        what: What a row is called.
+        id_column: The column that names a row.
+        skip_bad_rows: Whether rows that cannot be used are left out, and listed.
+
+    Raises:
+        DataError: The table cannot be read, a row cannot be used, or none is left.
+    """
     payload = load_bytes(path)
-    dialogues: dict[str, Dialogue] = {}
+    values: dict[str, ValueT] = {}
     lines: list[int] = []
     left: list[str] = []
     changed = 0
     unit, rows = _rows(payload, path)
     for number, (line, row) in enumerate(rows, start=1):
         try:
-            name, dialogue = _dialogue(row, f"{path}, {unit} {line}", task, number, dialogues)
+            name, value = _read(row, f"{path}, {unit} {line}", value_of, id_column, number, values)
         except DataError as error:
             if not skip_bad_rows:
                 raise DataError(f"{error}; --skip-bad-rows leaves such rows out") from error
             left.append(str(error))
             continue
-        dialogues[name] = dialogue
+        values[name] = value
         lines.append(line)
         changed += not unicodedata.is_normalized("NFC", json.dumps(row, ensure_ascii=False, default=str))
-    if not dialogues:
+    if not values:
         raise DataError(
-            f"{path}: expected one dialogue at least, received none"
+            f"{path}: expected one {what} at least, received none"
             + (f"; {len(left)} rows were left out, the first: {left[0]}" if left else "; write some rows")
         )
-    return Dialogues(
-        task=task,
-        dialogues=tuple(dialogues.values()),
-        ids=tuple(dialogues),
+    return TextRows(
+        values=tuple(values.values()),
+        ids=tuple(values),
         name=str(path),
         sha256=hashlib.sha256(payload).hexdigest(),
         lines=tuple(lines),
@@ -140,23 +181,26 @@ def _json_rows(payload: bytes, path: Path) -> Iterator[tuple[int, Row | DataErro
             yield line, error
 
 
-def _dialogue(
-    row: Row | DataError, where: str, task: TextTask, number: int, taken: Container[str]
-) -> tuple[str, Dialogue]:
-    """A row's id and dialogue, or what is wrong with it and where."""
+def _read(
+    row: Row | DataError,
+    where: str,
+    value_of: Callable[[Row], ValueT],
+    id_column: str,
+    number: int,
+    taken: Container[str],
+) -> tuple[str, ValueT]:
+    """A row's id and what it says, or what is wrong with it and where."""
     if isinstance(row, DataError):
         raise row
     try:
-        name = _row_id(row, task.id_column, number)
-        dialogue = task.dialogue(row)
-        dialogue.require_answer()
+        name, value = _row_id(row, id_column, number), value_of(row)
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
     if name in taken:
         raise DataError(
             f"{where}: the id {reprlib.repr(name)} is already that of another row; ids must differ"
         )
-    return name, dialogue
+    return name, value
 
 
 def _row_id(row: Row, column: str, number: int) -> str:

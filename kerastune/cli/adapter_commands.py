@@ -42,7 +42,13 @@ def convert(
 
 
 def merge(
-    source: Annotated[Path, typer.Argument(metavar="ADAPTER", help="The folder of an adapter or of a run.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="The folder of a run or of an adapter; several in the order of their training.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     format: Annotated[str, typer.Option(help="hf: for transformers; keras: a KerasHub preset.")] = "hf",
     model: Model = None,
@@ -60,13 +66,14 @@ def merge(
     """Add an adapter to its base for good, and compare the logits before and after.
 
     Example: kerastune merge runs/mine --out merged --format hf
+    Example: kerastune merge runs/chat runs/dpo --out merged
     """
     from kerastune.console import print_merged
     from kerastune.merging import merge as run
 
     spec, written = _spec(backend=backend, dtype=dtype), cast("Format", format)  # merge checks it
     print_merged(
-        run(source, out, format=written, model=model, dtype=spec.dtype, backend=spec.backend, input=input)
+        run(sources, out, format=written, model=model, dtype=spec.dtype, backend=spec.backend, input=input)
     )
 
 

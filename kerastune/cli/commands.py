@@ -52,12 +52,16 @@ def _unfinished(values: Mapping[str, Any]) -> RunConfig | None:
     return unfinished_config(values["out"])
 
 
-@with_options("Model", "LoRA", "Training", "Scoring", base=_unfinished)
+@with_options("Model", "LoRA", "Training", "Preference", "Scoring", base=_unfinished)
 def train(
     config: RunConfig,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     train: Annotated[Path | None, typer.Option(help="Labelled rows or dialogues to train on.")] = None,
     validation: Annotated[Path | None, typer.Option(help="Rows to watch; the best epoch is kept.")] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="A run whose adapter stays under the new one."),
+    ] = None,
     skip_bad_rows: SkipBadRows = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out, with the options there.")
@@ -69,11 +73,13 @@ def train(
 
     Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
     Example: kerastune train --task chat --train data/chat/train.jsonl --out runs/chat
+    Example: kerastune train --task preference --from runs/chat --train pairs.jsonl --out runs/dpo
     """
     from kerastune.console import print_plan, print_report, print_trained
     from kerastune.mainjob import train_files
 
     files = {"train_file": train and str(train), "validation_file": validation and str(validation)}
+    files["from_run"] = from_run and str(from_run)
     config = config.with_options(files)
     print_trained(
         train_files(

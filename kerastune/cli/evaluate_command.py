@@ -38,13 +38,25 @@ def evaluate(
 
     Example: kerastune evaluate runs/mine --input data/reviews/challenge.tsv --folds 5
     Example: kerastune evaluate runs/chat --input data/chat/test.jsonl
+    Example: kerastune evaluate runs/dpo --input data/preference/test.jsonl
     """
+    for_labels = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
+    from kerastune.preference.evaluating import evaluate_pairs_file, is_preference_run
+
+    if is_preference_run(folder):
+        from kerastune.console import say
+        from kerastune.preference.rendering import render
+
+        pairs = evaluate_pairs_file(
+            folder, input, options, skip_bad_rows=skip_bad_rows, for_labels=for_labels
+        )
+        say(render(input.stem, pairs))
+        return
     from kerastune.text_evaluating import evaluate_texts, is_text_run
 
     if is_text_run(folder):
         from kerastune.console_text import print_text_evaluation
 
-        for_labels = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
         evaluation = evaluate_texts(
             folder,
             input,

@@ -12,13 +12,19 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
+from kerastune.config import LoraSpec, ModelSpec, PreferenceSpec, RunConfig, ScoreSpec, TrainSpec
 from kerastune.config_file import read_config, read_options
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; flags override what it says.")
 ]
-SECTIONS = {"Model": ModelSpec, "LoRA": LoraSpec, "Training": TrainSpec, "Scoring": ScoreSpec}
+SECTIONS = {
+    "Model": ModelSpec,
+    "LoRA": LoraSpec,
+    "Training": TrainSpec,
+    "Preference": PreferenceSpec,
+    "Scoring": ScoreSpec,
+}
 
 
 def with_options(

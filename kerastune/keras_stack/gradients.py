@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 
 def gradients(model: Any, inputs: dict[str, Any], variables: Sequence[Any]) -> list[NDArray[np.float32]]:
-    """Differentiate the sum of a model's outputs by some of its trainable variables.
+    """Differentiate a model's loss by some of its trainable variables.
 
     Args:
-        model: A Keras model whose outputs are losses.
+        model: A Keras model that needs no truths to compute its loss.
         inputs: Its inputs.
         variables: The variables.
 
@@ -35,7 +35,7 @@ def _jax(model: Any, inputs: dict[str, Any]) -> Sequence[Any]:
         outputs, _ = model.stateless_call(
             trainable, [variable.value for variable in model.non_trainable_variables], inputs, training=False
         )
-        return ops.sum(outputs)
+        return model.compute_loss(x=inputs, y_pred=outputs)
 
     return list(jax.jit(jax.grad(loss))([variable.value for variable in model.trainable_variables]))
 
@@ -44,13 +44,13 @@ def _tensorflow(model: Any, inputs: dict[str, Any]) -> Sequence[Any]:
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
-        loss = ops.sum(model(inputs, training=False))
+        loss = model.compute_loss(x=inputs, y_pred=model(inputs, training=False))
     return list(tape.gradient(loss, [variable.value for variable in model.trainable_variables]))
 
 
 def _torch(model: Any, inputs: dict[str, Any]) -> Sequence[Any]:
     import torch
 
-    loss = ops.sum(model(inputs, training=False))
+    loss = model.compute_loss(x=inputs, y_pred=model(inputs, training=False))
     values = [variable.value for variable in model.trainable_variables]
     return list(torch.autograd.grad(loss, values))

@@ -5,6 +5,7 @@ Here the factors and their products stay in float32, and the sum is rounded once
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -15,7 +16,15 @@ from keras import ops
 
 from kerastune.config import LoraSpec
 from kerastune.errors import AdapterError, ConfigError
-from kerastune.lora import Array, Factors, initial_a, initial_native_a, native_to_peft
+from kerastune.lora import (
+    Array,
+    Factors,
+    initial_a,
+    initial_native_a,
+    native_to_peft,
+    require_shapes,
+    require_whole,
+)
 from kerastune.targets import KERAS_TO_HF, module_path, targeted
 
 _DECODER_LAYER = re.compile(r"(?:decoder_block|transformer_layer|decoder_layer)_(\d+)")
@@ -39,6 +48,29 @@ def add_lora(backbone: Any, lora: LoraSpec, seed: int) -> dict[str, "LoraLayer"]
     return {
         module: LoraLayer(layers[module], module, lora, seed) for module in targeted(layers, lora.targets)
     }
+
+
+def put_on(
+    backbone: Any, factors: Mapping[str, Factors], *, trainable: bool = True
+) -> dict[str, "LoraLayer"]:
+    """Put a finished adapter on a backbone, on top of any that is there.
+
+    Args:
+        backbone: A KerasHub backbone.
+        factors: Hugging Face's module path -> the update.
+        trainable: Whether it may be trained on.
+
+    Raises:
+        AdapterError: It does not fit the backbone, or has DoRA's magnitudes.
+    """
+    layers = adaptable_layers(backbone)
+    require_whole(factors, layers)
+    geometries = {module: Geometry.of(layers[module]) for module in factors}
+    require_shapes(factors, {name: (one.fan_out, one.fan_in) for name, one in geometries.items()})
+    found = {module: lora_of(layers[module], module, update) for module, update in factors.items()}
+    for lora in found.values():
+        lora.a.trainable = lora.b.trainable = trainable
+    return found
 
 
 def lora_of(layer: Any, module: str, update: Factors) -> "LoraLayer":

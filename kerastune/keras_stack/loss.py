@@ -9,10 +9,14 @@ import keras
 from keras import ops
 
 from kerastune.keras_stack.prefix import hidden_after
+from kerastune.preference.loss import ArrayOps, PreferenceLoss
+
+_REWARDS = ("accuracy", "chosen", "rejected")
+_OPS = ArrayOps(softplus=ops.softplus, expm1=ops.expm1, log=ops.log)
 
 
 class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
-    """A backbone with its head at the answer positions, whose output is its own loss.
+    """A backbone with its head at the answer positions, whose output is its tokens' loss.
 
     Args:
         backbone: A KerasHub backbone with a `token_embedding` that can be reversed.
@@ -23,6 +27,9 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
         super().__init__(name="answer_model", dtype="float32")
         self.backbone = backbone
         self.built = True  # by the backbone; there is nothing else
+        #: The loss of pairs, or None for the tokens' own; what is compiled holds the one that was there.
+        self.preference: PreferenceLoss | None = None
+        self._means = {name: keras.metrics.Mean(name=name) for name in _REWARDS}
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Compute each answer token's weighted cross-entropy.
@@ -48,14 +55,44 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
 
     def compute_loss(
         self,
-        x: Any = None,  # noqa: ARG002 - the signature is Keras'
-        y: Any = None,  # noqa: ARG002
+        x: Any = None,
+        y: Any = None,  # noqa: ARG002 - the signature is Keras'
         y_pred: Any = None,
         sample_weight: Any = None,  # noqa: ARG002
         training: bool = True,  # noqa: ARG002
     ) -> Any:
-        """Sum the token losses; the answer weights already carry the step's normalisation."""
-        return ops.sum(y_pred)
+        """Sum the tokens' losses, or the pairs'; the weights already carry the step's normalisation."""
+        if self.preference is None:
+            return ops.sum(y_pred)
+        chosen, rejected = ops.split(_pair_scores(x, y_pred), 2)
+        return ops.sum(self.preference.losses(chosen, rejected, _OPS) * ops.split(x["pair_weights"], 2)[0])
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The names of what is measured of pairs; none where there are no pairs."""
+        return () if self.preference is None else _REWARDS
+
+    def rewards(self, x: Any, y_pred: Any) -> tuple[dict[str, Any], Any]:
+        """Compute the rewards of pairs by the names of `Rewards`, each `[pairs]`, and the pairs' weights."""
+        if self.preference is None:
+            return {}, None
+        chosen, rejected = ops.split(self.preference.beta * _pair_scores(x, y_pred), 2)
+        right = ops.cast(chosen > rejected, "float32")
+        found = dict(zip(_REWARDS, (right, chosen, rejected), strict=True))
+        return found, ops.split(x["pair_weights"], 2)[0]
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """Measure the pairs' rewards, where there are pairs and Keras' own trainer trains."""
+        values, weights = self.rewards(x, y_pred)
+        for name, value in values.items():
+            self._means[name].update_state(value, weights)
+        found: dict[str, Any] = super().compute_metrics(x, y, y_pred, sample_weight)
+        return found
+
+
+def _pair_scores(inputs: dict[str, Any], token_losses: Any) -> Any:
+    """The scores of a batch's answers, the chosen ones' first; `[B]`."""
+    return (-ops.sum(token_losses, axis=1) - inputs["reference"]) / inputs["divisors"]
 
 
 class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types

@@ -1,6 +1,7 @@
 """The Keras stack: a KerasHub model with an adapter, behind the `Stack` protocol."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,19 @@ from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
-from kerastune.lora import Factors, require_shapes, require_whole
+from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import decide_dtype
+from kerastune.preference.loss import PreferenceLoss, Rewards
+from kerastune.preference.pairs import PairArrays
 from kerastune.stack import Prefix, StackInfo
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import CachedDecoder, Generator
     from kerastune.keras_stack.programs import Forward
+
+_ONE = np.float32(1)
 
 
 class KerasStack:
@@ -51,8 +56,10 @@ class KerasStack:
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
         self._adapters: dict[str, Any] = {}
+        self._beneath: dict[str, Any] = {}
+        self._rewards: list[Rewards] = []
         self._optimizer: Any = None
-        self._step: Callable[[Mapping[str, Any]], float] | None = None
+        self._step: Callable[[Mapping[str, Any]], dict[str, float]] | None = None
         self._programs: dict[Any, Forward] = {}
         self._generator: Generator | None = None
 
@@ -82,22 +89,28 @@ class KerasStack:
 
     def load_adapter(self, factors: Mapping[str, Factors]) -> None:
         """Put a finished adapter on the base; see `Stack.load_adapter`."""
-        from kerastune.keras_stack.lora import Geometry, adaptable_layers, lora_of
+        from kerastune.keras_stack.lora import put_on
 
-        layers = adaptable_layers(self._backbone)
-        require_whole(factors, layers)
-        geometries = {module: Geometry.of(layers[module]) for module in factors}
-        require_shapes(factors, {name: (one.fan_out, one.fan_in) for name, one in geometries.items()})
         self.remove_adapter()
-        for module, update in factors.items():
-            self._adapters[module] = lora_of(layers[module], module, update)
+        self._adapters = put_on(self._backbone, factors)
+
+    def add_to_base(self, factors: Mapping[str, Factors]) -> None:
+        """Make an adapter part of the base; see `Stack.add_to_base`."""
+        from kerastune.keras_stack.lora import put_on
+
+        self.remove_adapter()
+        for lora in self._beneath.values():
+            lora.remove()
+        self._beneath = put_on(self._backbone, factors, trainable=False)
 
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:
         """Add the adapter to the base for good, and save it as a KerasHub preset; see `Stack.save_merged`."""
         from kerastune.keras_stack.merge import save_preset
 
-        for lora in self._adapters.values():
+        # Each gives its layer back as it found it, so the upper one goes first.
+        for lora in (*self._adapters.values(), *self._beneath.values()):
             lora.merge()
+        self._beneath = {}
         self._forget_adapter()
         return save_preset(self._causal_lm, self.files, folder, dtype)
 
@@ -124,20 +137,39 @@ class KerasStack:
             gradient_accumulation_steps=train.accumulate if train.accumulate > 1 else None,
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "scale", "gamma", "beta"])
-        from kerastune.keras_stack.programs import training_step
-
-        self._optimizer, self._step = optimizer, training_step(self._answer_model, optimizer)
+        optimizer.build(self._answer_model.trainable_variables)
+        self._optimizer, self._step = optimizer, None
 
     def train_step(self, step: Sequence[Batch], learning_rate: float) -> float:
         """Take one optimizer step; see `Stack.train_step`."""
-        if self._step is None:
+        if self._optimizer is None:
             raise AdapterError("training has not been started on this stack; call start_training first")
         self._optimizer.learning_rate = learning_rate
+        compiled = self._step_of(step[0].preference)
         weight = sum(batch.weight for batch in step)
         # Keras averages accumulated gradients over the batches; the loss is over the step's tokens.
         share = np.float32(len(step) / weight)
-        losses = [self._step(_inputs(batch, batch.answer_weights * share)) for batch in step]
-        return float(np.mean(losses))
+        found = [compiled(_inputs(batch, share)) for batch in step]
+        self._rewards = [
+            Rewards(pairs=len(batch.example_ids), **{name: one[name] for name in one if name != "loss"})
+            for batch, one in zip(step, found, strict=True)
+            if batch.preference is not None and batch.example_ids
+        ]
+        return float(np.mean([one["loss"] for one in found]))
+
+    def step_rewards(self) -> Rewards | None:
+        """Return the last step's rewards; see `Stack.step_rewards`."""
+        return Rewards.mean(self._rewards) if self._rewards else None
+
+    def _step_of(self, preference: PreferenceLoss | None) -> Callable[[Mapping[str, Any]], dict[str, float]]:
+        """The training step with the loss of pairs, or with the tokens' own; compiled where that changes."""
+        from kerastune.keras_stack.programs import training_step
+
+        model = self._answer_model
+        if self._step is None or model.preference != preference:
+            model.preference = preference
+            self._step = training_step(model, self._optimizer)
+        return self._step
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute the keys and values of a shared beginning; see `Stack.prefill`."""
@@ -153,7 +185,7 @@ class KerasStack:
 
     def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
-        inputs = _inputs(batch, batch.answer_weights) | _past(prefix)
+        inputs = _inputs(replace(batch, preference=None)) | _past(prefix)
         return np.asarray(self._program("answers", lambda: self._answer_model)(inputs))
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
@@ -192,11 +224,13 @@ class KerasStack:
 
         if any(lora.native for lora in self._adapters.values()):
             raise ConfigError('gradients: expected an adapter in the "peft" layout, received the native one')
-        inputs = _inputs(batch, batch.answer_weights / np.float32(batch.weight))
+        model = self._answer_model
+        model.preference, self._step = batch.preference, None
         variables = {
             (module, name): getattr(lora, name) for module, lora in self._adapters.items() for name in "ab"
         }
-        found = gradients(self._answer_model, inputs, list(variables.values()))
+        inputs = _inputs(batch, np.float32(1 / batch.weight))
+        found = gradients(model, inputs, list(variables.values()))
         values = dict(zip(variables, found, strict=True))
         return {
             module: lora.as_factors(values[module, "a"], values[module, "b"])
@@ -245,14 +279,24 @@ class KerasStack:
         return self._programs[key]
 
 
-def _inputs(batch: Batch, weights: NDArray[np.float32]) -> dict[str, Any]:
-    inputs = {
+def _inputs(batch: Batch, share: np.float32 = _ONE) -> dict[str, Any]:
+    """A batch's arrays by the names that the models know; its losses come out multiplied by `share`."""
+    inputs: dict[str, Any] = {
         "token_ids": batch.token_ids,
         "padding_mask": batch.padding_mask,
         "answer_positions": batch.answer_positions,
         "answer_ids": batch.answer_ids,
-        "answer_weights": weights,
     }
+    if batch.preference is None:
+        inputs["answer_weights"] = batch.answer_weights * share
+    else:
+        arrays = PairArrays.of(batch)
+        inputs |= {
+            "answer_weights": batch.answer_weights,
+            "reference": arrays.reference,
+            "divisors": arrays.divisors,
+            "pair_weights": arrays.weights * share,
+        }
     if batch.choices:  # a row each, because Keras takes every array apart by rows
         inputs["choices"] = np.tile(np.array(batch.choices, np.int32), (len(batch.token_ids), 1))
     return inputs

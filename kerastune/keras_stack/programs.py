@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 #: Inputs of a model, by name, or one array -> its outputs.
 Forward = Callable[[Any], Any]
@@ -29,21 +28,26 @@ def forward(model: Any) -> Forward:
     return lambda inputs: model.predict_on_batch(inputs)
 
 
-def training_step(model: Any, optimizer: Any) -> Callable[[Mapping[str, Any]], float]:
-    """Compile a training step of a model whose outputs are losses.
+def training_step(model: Any, optimizer: Any) -> Callable[[Mapping[str, Any]], dict[str, float]]:
+    """Compile a training step.
 
     Args:
-        model: As for `forward`; `compute_loss` sums its outputs.
-        optimizer: A Keras optimizer, which may accumulate gradients.
+        model: An `AnswerModel`; its `preference` of now is the step's for good.
+        optimizer: A Keras optimizer that is built, which may accumulate gradients.
 
     Returns:
-        Inputs -> the loss before the step; model and optimizer have taken it.
+        Inputs -> the loss before the step, as `"loss"`, and the means of the pairs' rewards, if there are
+        pairs; model and optimizer have taken the step.
     """
-    optimizer.build(model.trainable_variables)
     if keras.config.backend() == "jax":
         return _JaxStep(model, optimizer)
     model.compile(optimizer=optimizer)
-    return lambda inputs: float(np.mean(model.train_on_batch(inputs)))
+
+    def step(inputs: Mapping[str, Any]) -> dict[str, float]:
+        found = model.train_on_batch(inputs, return_dict=True)
+        return {name: float(found[name]) for name in ("loss", *model.measured)}
+
+    return step
 
 
 def _values(variables: Sequence[Any]) -> list[Any]:
@@ -83,20 +87,26 @@ class _JaxStep:
         def run(trainable: list[Any], moments: list[Any], fixed: list[Any], inputs: Any) -> Any:
             def loss_of(trainable: list[Any]) -> Any:
                 losses, states = model.stateless_call(trainable, fixed, inputs, training=True)
-                return keras.ops.sum(losses), [states[place] for place in drawn]
+                rewards, weights = model.rewards(inputs, losses)
+                means = {
+                    name: keras.ops.sum(values * weights) / keras.ops.sum(weights)
+                    for name, values in rewards.items()
+                }
+                loss = model.compute_loss(x=inputs, y_pred=losses)
+                return loss, (means, [states[place] for place in drawn])
 
-            (loss, draws), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
+            (loss, (means, draws)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable)
             trainable, moments = optimizer.stateless_apply(moments, gradients, trainable)
-            return loss, trainable, moments, draws
+            return {"loss": loss, **means}, trainable, moments, draws
 
         self._run = jax.jit(run)
 
-    def __call__(self, inputs: Mapping[str, Any]) -> float:
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, float]:
         optimizer = self._optimizer.variables
-        loss, *changed = self._run(
+        found, *changed = self._run(
             _values(self._trainable), _values(optimizer), _values(self._fixed), dict(inputs)
         )
         for variables, values in zip((self._trainable, optimizer, self._draws), changed, strict=True):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-        return float(loss)
+        return {name: float(value) for name, value in found.items()}
