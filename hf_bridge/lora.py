@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
+from hf_bridge.fused import fuse
 from kerastune.config import LoraSpec
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors, initial_a, require_shapes, require_whole
@@ -125,5 +126,6 @@ def _attach(model: Any, config: LoraConfig) -> PeftModel:
     for module in lora_layers(adapted).values():
         for parameter in parameters_of(module).values():
             parameter.data = parameter.data.float()
+        fuse(module, _NAME)
     adapted.eval()
     return adapted

@@ -44,11 +44,13 @@ class HfStack:
         import torch
         from transformers import GenerationConfig
 
+        from hf_bridge.attention import CpuAttention
         from hf_bridge.head import Head
 
         self._torch = torch
         self._model.generation_config = GenerationConfig()
         self._head = Head(self._model)
+        self._attention = CpuAttention(self._model)
         self._parameters = sum(parameter.numel() for parameter in self._model.parameters())
         self._adapted: Any = None
         self._trainer: Trainer | None = None
@@ -166,6 +168,7 @@ class HfStack:
 
             mask = np.pad(mask, ((0, 0), (prefix.length, 0)), constant_values=True)
             past = past_of(prefix, len(mask))
+        self._attention.fit(mask.shape[1])
         return self._model.base_model(
             input_ids=torch.from_numpy(batch.token_ids[:, :longest]).long().to(device),
             attention_mask=torch.from_numpy(mask).long().to(device),

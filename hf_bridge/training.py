@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,11 @@ class Trainer:
         # DoRA's magnitudes are scales, which are not decayed.
         scales = [parameter for (_, name), parameter in self._trained.items() if name == "magnitude"]
         factors = [parameter for (_, name), parameter in self._trained.items() if name != "magnitude"]
-        groups = [
-            {"params": factors, "weight_decay": spec.weight_decay},
-            {"params": scales, "weight_decay": 0.0},
-        ]
+        self._flat = [*_flattened(factors, spec.weight_decay), *_flattened(scales, 0.0)]
         self._optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=spec.learning_rate, betas=(0.9, _BETA_2)
+            [{"params": [flat.values], "weight_decay": flat.decay} for flat in self._flat],
+            lr=spec.learning_rate,
+            betas=(0.9, _BETA_2),
         )
         self._steps = 0
 
@@ -58,7 +58,7 @@ class Trainer:
         """
         weight = sum(batch.weight for batch in step)
         total = 0.0
-        self._optimizer.zero_grad()
+        self._optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of these
         with torch.random.fork_rng():  # dropout draws from the run's seed, and from nothing else
             torch.manual_seed(_step_seed(self._spec.seed, self._steps))
             for dropout in self._dropouts:
@@ -70,7 +70,7 @@ class Trainer:
             for dropout in self._dropouts:
                 dropout.eval()
         if self._spec.clip_norm:
-            torch.nn.utils.clip_grad_norm_(list(self._trained.values()), self._spec.clip_norm)
+            torch.nn.utils.clip_grad_norm_([flat.values for flat in self._flat], self._spec.clip_norm)
         # torch corrects the second moment before it adds epsilon, Keras after; this makes them one.
         corrected = math.sqrt(1.0 - _BETA_2 ** (self._steps + 1))
         for group in self._optimizer.param_groups:
@@ -82,11 +82,10 @@ class Trainer:
     def state(self) -> dict[str, NDArray[Any]]:
         """The parameters, the optimizer's moments and the number of steps."""
         found = {f"{module}.{name}": _array(value) for (module, name), value in self._trained.items()}
-        for (module, name), parameter in self._trained.items():
-            moments = self._optimizer.state.get(parameter, {})
-            for kind in _MOMENTS:
-                value = moments.get(kind, torch.zeros_like(parameter))
-                found[f"optimizer.{module}.{name}.{kind}"] = _array(value)
+        for kind in _MOMENTS:
+            moments = self._moments(kind)
+            for (module, name), parameter in self._trained.items():
+                found[f"optimizer.{module}.{name}.{kind}"] = _array(moments[parameter])
         return {**found, "optimizer.steps": np.asarray(self._steps)}
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -102,15 +101,64 @@ class Trainer:
                 "shapes; it is of another configuration: start the run anew in another folder"
             )
         self._steps = int(state["optimizer.steps"])
+        for flat in self._flat:
+            self._optimizer.state[flat.values] = {
+                "step": torch.tensor(float(self._steps)),
+                **{kind: torch.zeros_like(flat.values) for kind in _MOMENTS},
+            }
         for (module, name), parameter in self._trained.items():
             parameter.data.copy_(_tensor(state[f"{module}.{name}"]))
-            self._optimizer.state[parameter] = {
-                "step": torch.tensor(float(self._steps)),
-                **{
-                    kind: _tensor(state[f"optimizer.{module}.{name}.{kind}"]).to(parameter.device)
-                    for kind in _MOMENTS
-                },
-            }
+        for kind in _MOMENTS:
+            moments = self._moments(kind)
+            for (module, name), parameter in self._trained.items():
+                moments[parameter].copy_(_tensor(state[f"optimizer.{module}.{name}.{kind}"]))
+
+    def _moments(self, kind: str) -> dict[torch.nn.Parameter, torch.Tensor]:
+        """Each parameter's part of a moment."""
+        found = {}
+        for flat in self._flat:
+            moment = self._optimizer.state.get(flat.values, {}).get(kind)
+            found.update(flat.parts(torch.zeros_like(flat.values) if moment is None else moment))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Flat:
+    """Parameters laid end to end, so that the optimizer takes one of its dozen operations for all of them.
+
+    Args:
+        values: `[numbers] float32`; the parameters are views of it, and their gradients of its gradient.
+        parameters: The parameters, in order.
+        decay: Their weight decay.
+    """
+
+    values: torch.nn.Parameter
+    parameters: tuple[torch.nn.Parameter, ...]
+    decay: float
+
+    def parts(self, values: torch.Tensor) -> dict[torch.nn.Parameter, torch.Tensor]:
+        """Cut numbers that lie like `values` into the parameters' shapes, without copying them."""
+        pieces = values.split([parameter.numel() for parameter in self.parameters])
+        return {
+            parameter: piece.view(parameter.shape)
+            for parameter, piece in zip(self.parameters, pieces, strict=True)
+        }
+
+
+def _flattened(parameters: Sequence[torch.nn.Parameter], decay: float) -> list[_Flat]:
+    """Lay parameters end to end, those of each device apart."""
+    found = []
+    for device in dict.fromkeys(parameter.device for parameter in parameters):
+        mine = tuple(parameter for parameter in parameters if parameter.device == device)
+        values = torch.nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in mine]))
+        values.grad = torch.zeros_like(values)
+        flat = _Flat(values, mine, decay)
+        for parameter, part in flat.parts(values.detach()).items():
+            parameter.data = part
+        for parameter, part in flat.parts(values.grad).items():
+            parameter.grad = part
+        found.append(flat)
+    return found
 
 
 def _array(value: torch.Tensor) -> NDArray[np.float32]:

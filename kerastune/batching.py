@@ -42,7 +42,7 @@ class Batch:
 def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) -> tuple[int, ...]:
     """Choose the padded lengths that waste the fewest tokens on these examples.
 
-    A length of its own costs a compilation, so one that saves less than a twentieth of the tokens is
+    A length of its own costs a compilation, so one that saves less than a thirtieth of the tokens is
     not worth it.
 
     Args:
@@ -74,7 +74,7 @@ def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) 
                 if split < next_cost[j]:
                     next_cost[j], next_chosen[j] = split, [*chosen[i], int(edges[j])]
         cost, chosen = next_cost, next_chosen
-        if cost[-1] < 0.95 * best:
+        if cost[-1] < (1 - 1 / 30) * best:
             best, best_edges = cost[-1], chosen[-1]
     return tuple(best_edges)
 

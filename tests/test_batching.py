@@ -103,7 +103,7 @@ def test_bucket_lengths_waste_the_least(lengths):
 
     expected = least(1)
     for count in (2, 3):
-        if least(count) < 0.95 * expected:
+        if least(count) < (1 - 1 / 30) * expected:
             expected = least(count)
     chosen = bucket_lengths(lengths)
     assert list(chosen) == sorted(set(chosen))

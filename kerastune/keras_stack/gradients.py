@@ -20,8 +20,6 @@ def gradients(model: Any, inputs: dict[str, Any], variables: Sequence[Any]) -> l
     Returns:
         A gradient for each variable, of its shape.
     """
-    if not model.built:
-        model(inputs)
     of_backend = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.config.backend()]
     places = {id(variable): place for place, variable in enumerate(model.trainable_variables)}
     found = of_backend(model, inputs)

@@ -22,6 +22,8 @@ In front, how far it put the logits of small random models off, relative to the 
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.keras_stack.families import FAMILIES, SIZES, Family
@@ -75,13 +77,14 @@ def _load_checkpoint(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, A
     arguments |= {"intermediate_dim": family.gates * config["intermediate_size"], **family.fixed}
     if kind.startswith("gemma"):
         arguments["query_head_dim_normalize"] = _scaled_by_head_size(config)
-    backbone = getattr(models, f"{family.keras}Backbone")(**arguments, dtype=dtype)
-    _pass_on(backbone)
-    for block, layer_type in zip(backbone.transformer_layers, layer_types(config), strict=True):
-        _set_rope(block, rope_of(config, layer_type), config)
-        if kind.startswith("gemma"):
-            _set(block.attention, use_sliding_window_attention=layer_type == SLIDING)
-    assign_weights(backbone, files, config["tie_word_embeddings"], family.norms)
+    with keras.StatelessScope():  # whose end makes the variables
+        backbone = getattr(models, f"{family.keras}Backbone")(**arguments, dtype=dtype)
+        _pass_on(backbone)
+        for block, layer_type in zip(backbone.transformer_layers, layer_types(config), strict=True):
+            _set_rope(block, rope_of(config, layer_type), config)
+            if kind.startswith("gemma"):
+                _set(block.attention, use_sliding_window_attention=layer_type == SLIDING)
+        assign_weights(backbone, files, config["tie_word_embeddings"], family.norms)
     return backbone, getattr(models, f"{family.keras}CausalLM")(backbone=backbone, preprocessor=None)
 
 

@@ -22,6 +22,7 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
         # Weights of a batch must not be rounded to the backbone's dtype on their way in.
         super().__init__(name="answer_model", dtype="float32")
         self.backbone = backbone
+        self.built = True  # by the backbone; there is nothing else
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Compute each answer token's weighted cross-entropy.
@@ -69,6 +70,7 @@ class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types
         super().__init__(name="label_model", dtype="float32")
         self.backbone = backbone
         self.label_ids = label_ids
+        self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Compute the tokens' logits.
@@ -96,6 +98,7 @@ class LogitsModel(keras.Model):  # type: ignore[misc]  # keras has no types
     def __init__(self, backbone: Any) -> None:
         super().__init__(name="logits_model", dtype="float32")
         self.backbone = backbone
+        self.built = True
 
     def call(self, inputs: dict[str, Any], training: bool | None = None) -> Any:
         """Compute `[B, L, vocabulary] float32`."""

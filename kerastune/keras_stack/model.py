@@ -1,6 +1,6 @@
 """The Keras stack: a KerasHub model with an adapter, behind the `Stack` protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from kerastune.stack import Prefix, StackInfo
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import CachedDecoder, Generator
+    from kerastune.keras_stack.programs import Forward
 
 
 class KerasStack:
@@ -50,8 +51,9 @@ class KerasStack:
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
         self._adapters: dict[str, Any] = {}
-        self._answers: Any = None
-        self._labels: dict[tuple[int, ...], Any] = {}
+        self._optimizer: Any = None
+        self._step: Callable[[Mapping[str, Any]], float] | None = None
+        self._programs: dict[Any, Forward] = {}
         self._generator: Generator | None = None
 
     @property
@@ -107,9 +109,10 @@ class KerasStack:
 
     def _forget_adapter(self) -> None:
         # Compiled programs hold the variables that were there when they were traced.
-        self._adapters, self._answers, self._labels, self._generator = {}, None, {}, None
-        for made in ("_logits_model", "_prefix_model"):
-            self.__dict__.pop(made, None)
+        self._adapters, self._generator = {}, None
+        self._optimizer = self._step = None
+        self._programs.clear()
+        self.__dict__.pop("_answer_model", None)
 
     def start_training(self, train: TrainSpec) -> None:
         """Make a fresh optimizer; see `Stack.start_training`."""
@@ -121,27 +124,29 @@ class KerasStack:
             gradient_accumulation_steps=train.accumulate if train.accumulate > 1 else None,
         )
         optimizer.exclude_from_weight_decay(var_names=["bias", "scale", "gamma", "beta"])
-        model = self._answer_model()
-        model.compile(optimizer=optimizer)
-        optimizer.build(model.trainable_variables)
+        from kerastune.keras_stack.programs import training_step
+
+        self._optimizer, self._step = optimizer, training_step(self._answer_model, optimizer)
 
     def train_step(self, step: Sequence[Batch], learning_rate: float) -> float:
         """Take one optimizer step; see `Stack.train_step`."""
-        model = self._answer_model()
-        model.optimizer.learning_rate = learning_rate
+        if self._step is None:
+            raise AdapterError("training has not been started on this stack; call start_training first")
+        self._optimizer.learning_rate = learning_rate
         weight = sum(batch.weight for batch in step)
         # Keras averages accumulated gradients over the batches; the loss is over the step's tokens.
         share = np.float32(len(step) / weight)
-        losses = [model.train_on_batch(_inputs(batch, batch.answer_weights * share)) for batch in step]
+        losses = [self._step(_inputs(batch, batch.answer_weights * share)) for batch in step]
         return float(np.mean(losses))
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute the keys and values of a shared beginning; see `Stack.prefill`."""
-        from kerastune.keras_stack.prefix import can_go_on
+        from kerastune.keras_stack.prefix import PrefixModel, can_go_on
 
         if not can_go_on(self._backbone):
             return None
-        state = self._prefix_model.predict_on_batch(np.array([token_ids], np.int32))
+        prefix_of = self._program("prefix", lambda: PrefixModel(self._backbone))
+        state = prefix_of(np.array([token_ids], np.int32))
         # Kept where it is computed with, not sent there anew with every batch.
         to_tensor = self._keras.ops.convert_to_tensor
         return Prefix(len(token_ids), self._keras.tree.map_structure(to_tensor, state))
@@ -149,12 +154,14 @@ class KerasStack:
     def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
         inputs = _inputs(batch, batch.answer_weights) | _past(prefix)
-        return np.asarray(self._answer_model().predict_on_batch(inputs))
+        return np.asarray(self._program("answers", lambda: self._answer_model)(inputs))
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the logits after every token; see `Stack.logits`."""
+        from kerastune.keras_stack.loss import LogitsModel
+
         inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
-        return np.asarray(self._logits_model.predict_on_batch(inputs))
+        return np.asarray(self._program("logits", lambda: LogitsModel(self._backbone))(inputs))
 
     def label_logits(
         self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
@@ -163,10 +170,9 @@ class KerasStack:
         from kerastune.keras_stack.loss import LabelModel
 
         key = tuple(label_ids)
-        if key not in self._labels:
-            self._labels[key] = LabelModel(self._backbone, key)
+        labels_of = self._program(key, lambda: LabelModel(self._backbone, key))
         inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask} | _past(prefix)
-        return np.asarray(self._labels[key].predict_on_batch(inputs))
+        return np.asarray(labels_of(inputs))
 
     def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
         """Begin to continue prompts; see `Stack.start_decoding`."""
@@ -190,7 +196,7 @@ class KerasStack:
         variables = {
             (module, name): getattr(lora, name) for module, lora in self._adapters.items() for name in "ab"
         }
-        found = gradients(self._answer_model(), inputs, list(variables.values()))
+        found = gradients(self._answer_model, inputs, list(variables.values()))
         values = dict(zip(variables, found, strict=True))
         return {
             module: lora.as_factors(values[module, "a"], values[module, "b"])
@@ -220,29 +226,23 @@ class KerasStack:
             for name, variable in lora.state().items()
         }
         optimizer = {
-            f"optimizer.{place}": variable
-            for place, variable in enumerate(self._answer_model().optimizer.variables)
+            f"optimizer.{place}": variable for place, variable in enumerate(self._optimizer.variables)
         }
         return adapter | optimizer
 
     @cached_property
-    def _logits_model(self) -> Any:
-        from kerastune.keras_stack.loss import LogitsModel
-
-        return LogitsModel(self._backbone)
-
-    @cached_property
-    def _prefix_model(self) -> Any:
-        from kerastune.keras_stack.prefix import PrefixModel
-
-        return PrefixModel(self._backbone)
-
     def _answer_model(self) -> Any:
         from kerastune.keras_stack.loss import AnswerModel
 
-        if self._answers is None:
-            self._answers = AnswerModel(self._backbone)
-        return self._answers
+        return AnswerModel(self._backbone)
+
+    def _program(self, key: Any, make_model: Callable[[], Any]) -> "Forward":
+        """A compiled forward pass, made at its first use."""
+        from kerastune.keras_stack.programs import forward
+
+        if key not in self._programs:
+            self._programs[key] = forward(make_model())
+        return self._programs[key]
 
 
 def _inputs(batch: Batch, weights: NDArray[np.float32]) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class PrefixModel(keras.Model):  # type: ignore[misc]  # keras has no types
     def __init__(self, backbone: Any) -> None:
         super().__init__(name="prefix_model", dtype="float32")
         self.backbone = backbone
+        self.built = True
 
     def call(self, token_ids: Any) -> list[Any]:
         """Compute the keys and values of tokens.

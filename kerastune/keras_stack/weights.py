@@ -5,10 +5,11 @@ unread without a word.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -52,7 +53,10 @@ class _Place:
 
 
 def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[str, str] = NORMS) -> None:
-    """Give a backbone a checkpoint's weights.
+    """Let a backbone that is being built under a `keras.StatelessScope` begin with a checkpoint's weights.
+
+    The scope's end reads each tensor, when it makes the variable. A backbone that is built first and given
+    its weights after draws random ones, which takes seconds and four times the embedding's memory.
 
     Args:
         backbone: A KerasHub backbone of the checkpoint's shape.
@@ -72,26 +76,43 @@ def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[
             f"{files.name}: this version of KerasHub has a weight of unknown origin, {min(unset)}; "
             "install one that kerastune's constraints.txt names"
         )
-    with ExitStack() as stack:
-        tensors: dict[str, Any] = {}
-        try:
-            for path in checkpoint_files(files.path):
-                handle = stack.enter_context(safe_open(path, framework="np"))
-                tensors |= {_full_name(name): (handle, name) for name in handle.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{files.path}: cannot read the weights: {error}; fetch them again") from error
-        _refuse_leftovers(files, set(tensors) - {place.source for place in places}, tied)
-        for place in places:
-            if place.source not in tensors:
-                raise ModelError(f"{files.path}: expected the weight {place.source}, received none")
-            handle, name = tensors[place.source]
+    tensors = _tensors(files)
+    _refuse_leftovers(files, set(tensors) - {place.source for place in places}, tied)
+    for place in places:
+        if place.source not in tensors:
+            raise ModelError(f"{files.path}: expected the weight {place.source}, received none")
+        path, name, shape = tensors[place.source]
+        if shape != place.shape:
+            raise ModelError(
+                f"{files.path}: {place.source}: under this config.json KerasHub expected the shape "
+                f"{place.shape}, received {shape}; use --stack hf"
+            )
+        place.variable._initializer = _reader(path, name, place.arrange)
+
+
+def _tensors(files: ModelFiles) -> dict[str, tuple[Path, str, tuple[int, ...]]]:
+    """A checkpoint's tensors: name -> its file, its name there, and its shape."""
+    found = {}
+    try:
+        for path in checkpoint_files(files.path):
+            with safe_open(path, framework="np") as handle:
+                for name in handle.keys():  # noqa: SIM118
+                    found[_full_name(name)] = (path, name, tuple(handle.get_slice(name).get_shape()))
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{files.path}: cannot read the weights: {error}; fetch them again") from error
+    return found
+
+
+def _reader(path: Path, name: str, arrange: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[..., Any]:
+    """A Keras initializer that reads a tensor."""
+
+    def read(_: tuple[int, ...], dtype: str) -> Any:
+        # A file that stays open keeps what was read of it in memory beside the tensors.
+        with safe_open(path, framework="np") as handle:
             tensor = handle.get_tensor(name)
-            if tensor.shape != place.shape:
-                raise ModelError(
-                    f"{files.path}: {place.source}: under this config.json KerasHub expected the shape "
-                    f"{place.shape}, received {tensor.shape}; use --stack hf"
-                )
-            place.variable.assign(place.arrange(tensor))
+        return keras.ops.convert_to_tensor(arrange(tensor), dtype=dtype)
+
+    return read
 
 
 def _full_name(name: str) -> str:
