@@ -84,8 +84,8 @@ def remembered(file: Path, cache_dir: Path, what: str, compute: Callable[[], str
     answer = compute()
     # Whoever else writes this note at the moment may lose its half one by the clearing, and does without.
     with suppress(OutputError):
+        clear_leftovers(note.parent, note.name)  # before: once the note is there, nobody comes here again
         write_text(note, answer)
-        clear_leftovers(note.parent, note.name)
     return answer
 
 
