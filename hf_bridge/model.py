@@ -17,7 +17,7 @@ from kerastune.config import LoraSpec, ModelSpec, TrainSpec
 from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
-from kerastune.stack import GenerationSpec, Prefix, StackInfo
+from kerastune.stack import GenerationSpec, Prefix, StackInfo, quantised_dtype
 
 if TYPE_CHECKING:
     from hf_bridge.training import Trainer
@@ -36,8 +36,8 @@ class HfStack:
     """
 
     def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
-        self.files = files
-        self._model, self._device, self._decision = load_model(files, spec.dtype)
+        self.files, self._quantize = files, spec.quantize
+        self._model, self._device, self._decision = load_model(files, spec.dtype, spec.quantize)
         # Only what a GenerationSpec says: a base's own settings would change how its answers are drawn.
         import torch
         from transformers import GenerationConfig
@@ -56,6 +56,7 @@ class HfStack:
         """What runs."""
         trainable = sum(parameter.numel() for parameter in self._trained().values())
         dtype, reason, _ = self._decision
+        dtype = quantised_dtype(self._quantize, dtype)
         return StackInfo("hf", "torch", self._device, dtype, self._parameters, trainable, reason)
 
     def add_lora(self, lora: LoraSpec, seed: int) -> None:

@@ -16,7 +16,7 @@ from kerastune.lora import Factors, require_shapes, require_whole
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import decide_dtype
-from kerastune.stack import GenerationSpec, Prefix, StackInfo
+from kerastune.stack import GenerationSpec, Prefix, StackInfo, quantised_dtype
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import Generator
@@ -48,6 +48,11 @@ class KerasStack:
         self._backbone, self._causal_lm = load_model(files, self._dtype)
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
+        if spec.quantize is not None:
+            from kerastune.keras_stack.quantizing import quantize
+
+            quantize(self._backbone, spec.quantize)
+            self._dtype = quantised_dtype(spec.quantize, self._dtype)
         self._adapters: dict[str, Any] = {}
         self._answers: Any = None
         self._labels: dict[tuple[int, ...], Any] = {}
