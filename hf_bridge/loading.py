@@ -5,26 +5,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kerastune.config import Dtype
+from kerastune.config import Dtype, Quantize
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.models import ModelFiles
 from kerastune.precision import Decision, Hardware, decide_dtype, torch_device
 
 
-def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
+def load_model(
+    files: ModelFiles, dtype: Dtype, quantize: Quantize | None = None
+) -> tuple[Any, str, Decision]:
     """Load a causal language model, frozen and in evaluation mode.
 
     Args:
         files: The base model, in Hugging Face layout.
         dtype: The option.
+        quantize: The option.
 
     Returns:
         The model, the device's kind and the decision on the dtype.
 
     Raises:
         ConfigError: float16 is asked for and overflows in this model.
-        MissingExtraError: torch, transformers or peft is not installed.
+        MissingExtraError: torch, transformers, peft or, where it quantises, bitsandbytes is not installed.
         ModelError: The files are damaged, of an unknown architecture, or a KerasHub preset.
     """
     if files.layout != "hf":
@@ -37,6 +40,8 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
     torch = require("torch", "hf")
     transformers = require("transformers", "hf")
     require("peft", "hf")
+    if quantize is not None:
+        require("bitsandbytes", "qlora")
     device = computing_device()
     decision = decide_dtype(dtype, device, files.model_type).said()
     with _no_progress_bar(transformers):
@@ -45,6 +50,7 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
                 files.path,
                 dtype=getattr(torch, decision.dtype),
                 device_map="auto" if device.kind == "gpu" else None,
+                quantization_config=_quantization(quantize, decision.dtype),
                 use_safetensors=True,
                 local_files_only=True,
             )
@@ -56,7 +62,27 @@ def load_model(files: ModelFiles, dtype: Dtype) -> tuple[Any, str, Decision]:
             ) from error
     model.requires_grad_(False)
     model.eval()
+    for module in model.modules():
+        # bitsandbytes lays NF4 weights out for a fast product of some CPUs when they are first read in
+        # evaluation mode, and that product has no gradient: what is beneath would be trained on nothing.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return model, device.kind, decision
+
+
+def _quantization(quantize: Quantize | None, dtype: str) -> Any:
+    """How bitsandbytes keeps the linear layers; NF4 with its scales quantised too, as QLoRA has it."""
+    if quantize is None:
+        return None
+    torch, config = require("torch", "hf"), require("transformers", "hf").BitsAndBytesConfig
+    if quantize == "int8":
+        return config(load_in_8bit=True)
+    return config(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+    )
 
 
 def computing_device() -> Hardware:

@@ -19,7 +19,7 @@ from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.preference.loss import Rewards
-from kerastune.stack import Prefix, StackInfo
+from kerastune.stack import Prefix, StackInfo, quantised_dtype
 
 if TYPE_CHECKING:
     from hf_bridge.generation import CachedDecoder
@@ -39,8 +39,8 @@ class HfStack:
     """
 
     def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
-        self.files = files
-        self._model, self._device, self._decision = load_model(files, spec.dtype)
+        self.files, self._quantize = files, spec.quantize
+        self._model, self._device, self._decision = load_model(files, spec.dtype, spec.quantize)
         # Only what a GenerationSpec says: a base's own settings would change how its answers are drawn.
         import torch
         from transformers import GenerationConfig
@@ -63,6 +63,7 @@ class HfStack:
         """What runs."""
         trainable = sum(parameter.numel() for parameter in self._trained().values())
         dtype, reason, _ = self._decision
+        dtype = quantised_dtype(self._quantize, dtype)
         return StackInfo("hf", "torch", self._device, dtype, self._parameters, trainable, reason)
 
     def add_lora(self, lora: LoraSpec, seed: int) -> None:

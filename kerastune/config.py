@@ -16,7 +16,11 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["native", "peft"]
 LossOn = Literal["label", "completion", "all", "assistant"]
 Mode = Literal["likelihood", "generate"]
+Quantize = Literal["nf4", "int8", "int4"]
 StackName = Literal["keras", "hf"]
+
+#: What each stack can keep a base's linear layers in.
+QUANTIZED_BY: Mapping[str, tuple[Quantize, ...]] = {"keras": ("int8", "int4"), "hf": ("nf4", "int8")}
 
 
 #: Adam's epsilon on every stack, as Keras has it: beside the root of the uncorrected second moment (the
@@ -33,16 +37,27 @@ class ModelSpec:
         stack: `"keras"`, or `"hf"` for Hugging Face's transformers and PEFT.
         backend: What computes; None is JAX for `"keras"` and torch, the only one, for `"hf"`.
         dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it fast, else float32.
+        quantize: Numbers that the base's linear layers are kept in, under a float32 adapter: `"nf4"` or
+            `"int8"` by bitsandbytes on the hf stack (Dettmers et al. 2023, arXiv:2305.14314: QLoRA), `"int8"`
+            or `"int4"` by Keras' own quantize on the keras stack. None leaves them in the dtype.
     """
 
     model: str = "gemma3-270m"
     stack: StackName = "keras"
     backend: Backend | None = None
     dtype: Dtype = "auto"
+    quantize: Quantize | None = None
 
     def __post_init__(self) -> None:
         if self.stack == "hf":
             _check("backend", self.backend, self.backend in (None, "torch"), "'torch' on the hf stack")
+        known = QUANTIZED_BY[self.stack]
+        _check(
+            "quantize",
+            self.quantize,
+            self.quantize is None or self.quantize in known,
+            f"{' or '.join(map(repr, known))} on the {self.stack} stack",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

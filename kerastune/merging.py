@@ -109,6 +109,11 @@ def merge(
                 f"than the rounding of {written} weights (at most {limit:g}); nothing was "
                 "written; load the adapter with PEFT instead"
             )
+    if adapter.config.model.quantize is not None:
+        notes += (
+            f"trained on a base in {adapter.config.model.quantize}, merged into the base's own unquantised "
+            "weights: nothing can be added to quantised ones",
+        )
     return Merged(out, format, written, len(batches), absolute, relative, notes)
 
 

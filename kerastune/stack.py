@@ -31,7 +31,7 @@ class StackInfo:
         stack: `"keras"` or `"hf"`.
         backend: What computes: `"jax"`, `"tensorflow"` or `"torch"`.
         device: The hardware, such as `"cpu"`.
-        dtype: The base's dtype.
+        dtype: The base's dtype, after what its linear layers are quantised to, as in `"nf4, bfloat16"`.
         parameters: How many the base has.
         trainable: How many of the adapter are trained.
         dtype_reason: Why the dtype is this one.
@@ -44,6 +44,16 @@ class StackInfo:
     parameters: int
     trainable: int
     dtype_reason: str = ""
+
+
+def quantised_dtype(quantize: str | None, dtype: str) -> str:
+    """Say a dtype as `StackInfo` has it.
+
+    Example:
+        >>> quantised_dtype("nf4", "bfloat16")
+        'nf4, bfloat16'
+    """
+    return dtype if quantize is None else f"{quantize}, {dtype}"
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,6 @@ def plan(
             show_default="what is here",
         ),
     ] = None,
-    quantize: Annotated[
-        str | None,
-        typer.Option(help="Hold the base's linear layers in nf4, int8 or int4.", show_default="as --dtype"),
-    ] = None,
 ) -> None:
     """Say what a training needs, and whether it fits: no weights are loaded.
 
@@ -31,4 +27,4 @@ def plan(
     from kerastune.console_plan import print_estimate
     from kerastune.planning import plan_training
 
-    print_estimate(plan_training(config, length=length, device=device, quantize=quantize))
+    print_estimate(plan_training(config, length=length, device=device))

@@ -233,12 +233,14 @@ class LoraLayer:
         # A frozen layer freezes what is added to it; these two alone are trained.
         self.a.trainable = self.b.trainable = True
         self.a.assign(self._initial_a(seed))
-        self._layer, self._base_call = layer, layer.call
-        layer.call = MethodType(_adapted(layer.call, self, lora.scale), layer)
+        # A quantised layer is called by another name.
+        self._layer, self._call = layer, "call" if layer.quantization_mode is None else "quantized_call"
+        self._base_call = getattr(layer, self._call)
+        setattr(layer, self._call, MethodType(_adapted(self._base_call, self, lora.scale), layer))
 
     def remove(self) -> None:
         """Leave the layer as it was."""
-        self._layer.call = self._base_call
+        setattr(self._layer, self._call, self._base_call)
         self._layer._untrack_variable(self.a)
         self._layer._untrack_variable(self.b)
         if self.dropout is not None:

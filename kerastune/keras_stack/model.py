@@ -20,7 +20,7 @@ from kerastune.models.cache import cache_root
 from kerastune.precision import decide_dtype
 from kerastune.preference.loss import PreferenceLoss, Rewards
 from kerastune.preference.pairs import PairArrays
-from kerastune.stack import Prefix, StackInfo
+from kerastune.stack import Prefix, StackInfo, quantised_dtype
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import CachedDecoder, Generator
@@ -55,6 +55,11 @@ class KerasStack:
         self._backbone, self._causal_lm = load_model(files, self._dtype)
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
+        if spec.quantize is not None:
+            from kerastune.keras_stack.quantizing import quantize
+
+            quantize(self._backbone, spec.quantize)
+            self._dtype = quantised_dtype(spec.quantize, self._dtype)
         self._adapters: dict[str, Any] = {}
         self._beneath: dict[str, Any] = {}
         self._rewards: list[Rewards] = []

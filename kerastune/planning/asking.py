@@ -1,8 +1,6 @@
 """A run's options -> its plan: from the command `plan`, and of the rows that `train` is about to train on."""
 
-from typing import cast, get_args
-
-from kerastune.config import RunConfig
+from kerastune.config import Quantize, RunConfig
 from kerastune.devices import Device, get_device
 from kerastune.errors import ConfigError, ModelError
 from kerastune.models import ModelFiles
@@ -10,7 +8,7 @@ from kerastune.models.stored import stored_dtype
 from kerastune.objective import Objective
 from kerastune.planning.estimate import Estimate, Work, estimate
 from kerastune.planning.locating import find_shape
-from kerastune.planning.memory import DTYPE_BYTES, Quantization
+from kerastune.planning.memory import DTYPE_BYTES
 from kerastune.planning.shapes import Shape
 from kerastune.precision import choose_dtype
 from kerastune.stack import find_device
@@ -18,23 +16,18 @@ from kerastune.task import Task
 from kerastune.text_task import find_task
 
 
-def plan_training(
-    config: RunConfig, *, length: int | None = None, device: str | None = None, quantize: str | None = None
-) -> Estimate:
+def plan_training(config: RunConfig, *, length: int | None = None, device: str | None = None) -> Estimate:
     """Plan the training that options ask for, of rows that are all of one length.
 
     Args:
         config: The options.
         length: Tokens of a row; `max_length` when None.
         device: See `get_device`; None takes what the stack would compute on here.
-        quantize: `"nf4"`, `"int8"` or `"int4"`, or None for a base in its dtype.
 
     Raises:
         ConfigError: An option is refused.
         ModelError: The model's shape cannot be found.
     """
-    if quantize is not None and quantize not in get_args(Quantization):
-        raise ConfigError(f"quantize: expected {', '.join(get_args(Quantization))}, received {quantize!r}")
     if length is not None and length < 2:
         raise ConfigError(f"length: expected 2 or more, received {length}")
     shape, stored = find_shape(config.model.model)
@@ -51,7 +44,7 @@ def plan_training(
         length=length,
         answers=answers,
         choices=len(task.labels) if isinstance(task, Task) and loss_on == "label" else 0,
-        quantization=cast("Quantization | None", quantize),
+        quantization=config.model.quantize,
         stored_dtype=stored,
     )
     return estimate(*work)
@@ -88,7 +81,7 @@ def plan_with(
         length=length,
         answers=length - 1 if objective.loss_on == "all" else answers,
         choices=len(objective.choices),
-        quantization=None,
+        quantization=config.model.quantize,
         stored_dtype=stored if stored in DTYPE_BYTES else "float32",
     )
     return estimate(*work)
@@ -102,7 +95,7 @@ def _work(
     length: int,
     answers: int,
     choices: int,
-    quantization: Quantization | None,
+    quantization: Quantize | None,
     stored_dtype: str,
 ) -> tuple[Work, Device]:
     stack = config.model.stack

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from kerastune.config import LoraSpec
+from kerastune.config import LoraSpec, Quantize
 from kerastune.devices import Device
 from kerastune.planning.cost import head_rows, step_flops
 from kerastune.planning.memory import (
     DTYPE_BYTES,
-    Quantization,
     activation_bytes,
     logits_bytes,
     state_bytes,
@@ -48,7 +47,7 @@ class Work:
     accumulate: int = 1
     answers: int = 1
     choices: int = 0
-    quantization: Quantization | None = None
+    quantization: Quantize | None = None
     stored_dtype: str = "bfloat16"
 
 

@@ -6,20 +6,16 @@ frozen matrix needs no input kept, an adapted one does). The parts that no formu
 `kerastune.planning.runtimes`.
 """
 
-from typing import Literal
-
-from kerastune.config import LoraSpec
+from kerastune.config import LoraSpec, Quantize
 from kerastune.planning.shapes import Shape
 from kerastune.targets import canonical_targets
-
-Quantization = Literal["nf4", "int8", "int4"]
 
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _FLOAT32 = 4
 _NF4_BLOCK = 64
 
 
-def weight_bytes(shape: Shape, dtype: str, quantization: Quantization | None = None) -> int:
+def weight_bytes(shape: Shape, dtype: str, quantization: Quantize | None = None) -> int:
     """Bytes of the frozen base.
 
     Quantised are the decoder layers' linear layers; embedding, head, norms and biases stay in `dtype`. NF4

@@ -113,17 +113,18 @@ def chat_files(chat_folder) -> Callable[..., ModelFiles]:
 @pytest.fixture(scope="session")
 def chat_model(chat_folder) -> Callable[..., ModelFiles]:
     """A small random model of an architecture with its family's tokenizer, each made once."""
-    made: dict[str, ModelFiles] = {}
+    made: dict[tuple[str, str], ModelFiles] = {}
 
-    def model(architecture: str) -> ModelFiles:
-        if architecture not in made:
+    def model(architecture: str, **changes: int) -> ModelFiles:
+        key = architecture, str(changes)
+        if key not in made:
             folder = chat_folder(FAMILY_OF[architecture])
             tokenizer = load_tokenizer(
                 ModelFiles(name="", base_id="", path=folder, layout="hf", cache_dir=folder / "cache")
             )
-            write_model(folder, architecture, tokenizer.vocabulary_size)
-            made[architecture] = resolve_model(str(folder), cache_dir=folder / "cache")
-        return made[architecture]
+            write_model(folder, architecture, tokenizer.vocabulary_size, **changes)
+            made[key] = resolve_model(str(folder), cache_dir=folder / "cache")
+        return made[key]
 
     return model
 

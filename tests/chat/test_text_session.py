@@ -122,10 +122,10 @@ def test_labels_are_no_assistant(tiny_model, reviews, tmp_path):
 
 
 def test_rows_that_do_not_fit(chat_model, chat_file):
-    opened = session(chat_model("gemma3"), max_length=40)
+    opened = session(chat_model("gemma3"), max_length=16)
     rows = read_dialogues(chat_file)
     lengths = [len(one) for one in session(chat_model("gemma3")).prepare(rows).examples]
-    assert max(lengths) > 40 > min(lengths)
+    assert max(lengths) > 16 > min(lengths)
     with pytest.raises(
         DataError, match=r"chat.jsonl, line \d: row 'm\d', the last exchange .*alone take \d+ tokens"
     ):
