@@ -6,8 +6,10 @@ template and the label words that the adapter was trained with, so that loading 
 
 import dataclasses
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from kerastune.lora import Factors
 
 _PREFIX = "base_model.model."
 _SIDES, _MAGNITUDE = ("lora_A.weight", "lora_B.weight"), "lora_magnitude_vector"
+_REPEATS, _REPEATED_GROUP, _MOST_REPEATS = re.compile(r"[*+?{]"), re.compile(r"\)[*+{]"), 2
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -136,16 +139,14 @@ def read_peft(folder: Path) -> dict[str, Factors]:
             continue
         module = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         a, b = tensors[key], tensors.get(key.replace("lora_A", "lora_B"))
-        expected = int(_of_pattern(ranks, module, rank))
+        expected, its_alpha = _rank_and_alpha(folder / CONFIG, module, (ranks, rank), (alphas, alpha))
         shapes = (a.shape[:1], () if b is None else b.shape[1:])
         if b is None or shapes != ((expected,), (expected,)):
             raise AdapterError(
                 f"{folder / WEIGHTS}: {module}: expected A and B of rank {expected}, received shapes "
                 f"{a.shape} and {None if b is None else b.shape}; copy the adapter again"
             )
-        scale = float(_of_pattern(alphas, module, alpha)) / (
-            expected**0.5 if config.get("use_rslora") else expected
-        )
+        scale = its_alpha / (expected**0.5 if config.get("use_rslora") else expected)
         magnitude = tensors.get(f"{_PREFIX}{module}.{_MAGNITUDE}")
         factors[module] = Factors(
             a=a,
@@ -196,9 +197,33 @@ def _peft_config(factors: Mapping[str, Factors], base_id: str) -> dict[str, Any]
     }
 
 
+def _rank_and_alpha(
+    path: Path,
+    module: str,
+    rank: tuple[Mapping[str, Any], float],
+    alpha: tuple[Mapping[str, Any], float],
+) -> tuple[int, float]:
+    """A module's rank and alpha, each out of a pattern and what is meant where that has none for it."""
+    try:
+        found = int(_of_pattern(rank[0], module, rank[1])), float(_of_pattern(alpha[0], module, alpha[1]))
+    except (TypeError, ValueError, OverflowError, re.error) as error:
+        raise AdapterError(
+            f"{path}: rank_pattern or alpha_pattern: {error}; copy the adapter again"
+        ) from error
+    if found[0] < 1 or not isfinite(found[1]):
+        raise AdapterError(
+            f"{path}: {module}: expected a rank of 1 or more and a finite lora_alpha, received {found[0]} "
+            f"and {found[1]}; copy the adapter again"
+        )
+    return found
+
+
 def _of_pattern(pattern: Mapping[str, Any], module: str, otherwise: float) -> Any:
     """A module's value in PEFT's `rank_pattern` or `alpha_pattern`: keys match ends of paths."""
     for key, value in pattern.items():
+        # The keys are expressions of a stranger's; one that repeats what repeats could match for ever.
+        if len(_REPEATS.findall(key)) > _MOST_REPEATS or _REPEATED_GROUP.search(key):
+            raise ValueError(f"the key {reprlib.repr(key)} repeats too much")
         if re.fullmatch(rf"(.*\.)?({key})", module):
             return value
     return otherwise

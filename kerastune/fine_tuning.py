@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,25 @@ def train_in_session(
     on_plan: Callable[[Plan], None] | None = None,
 ) -> Run:
     """Train as `train` does, with a session that is already open."""
+    taken = f"{folder}: another process is training into it; wait for its end, or choose another --out"
+    if folder.is_dir():
+        with locked(folder / _LOCK, taken):
+            _clear(folder)
     _require_room(folder)
     _require_own_options(session.config)
     if resume:
         require_checkpoint(folder / CHECKPOINT)
     prepared = session.prepare(dataset, validation)
-    taken = f"{folder}: another process is training into it; wait for its end, or choose another --out"
     with locked(folder / _LOCK, taken):
-        clear_leftovers(folder, ADAPTER, CONFIG_TOML, MANIFEST, SHOTS)
-        clear_leftovers(folder / CHECKPOINT, "step_*")
         return _train(session, prepared, folder, show, on_plan)
+
+
+def _clear(folder: Path) -> None:
+    """Delete what a process that was killed left half-written, or half deleted at its very end."""
+    clear_leftovers(folder, ADAPTER, CONFIG_TOML, MANIFEST, SHOTS)
+    clear_leftovers(folder / CHECKPOINT, "step_*")
+    with suppress(OSError):  # is not there, or not empty
+        (folder / CHECKPOINT).rmdir()
 
 
 def _train(

@@ -107,16 +107,16 @@ def damaged_json(draw: st.DrawFn, whole: Any) -> Any:
             if draw(st.booleans()):
                 break
         if holder is None:
-            return draw(junk)
+            return copy.deepcopy(draw(junk))
         kind = draw(st.sampled_from(["replace", "replace", "replace", "take", "add"]))
         if kind == "replace":
-            holder[place] = draw(junk)
+            holder[place] = copy.deepcopy(draw(junk))  # not to be damaged for the inputs to come
         elif kind == "take":
             del holder[place]
         elif isinstance(holder, dict):
-            holder[draw(st.text(max_size=8))] = draw(junk)
+            holder[draw(st.text(max_size=8))] = copy.deepcopy(draw(junk))
         else:
-            holder.insert(place, draw(junk))
+            holder.insert(place, copy.deepcopy(draw(junk)))
     return found
 
 

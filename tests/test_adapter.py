@@ -135,3 +135,23 @@ def test_use_for_something_else_is_refused(tmp_path, change, said):
 
 def test_another_name_for_the_same_base_is_no_difference(tmp_path):
     CARD.require_same(dataclasses.replace(CARD, model="/a/copy", version="9"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ({"q_proj": ""}, "invalid literal for int"),
+        ({"q_proj": None}, "int"),
+        ({"q_proj": 0}, "expected a rank of 1 or more and a finite lora_alpha, received 0 and "),
+        ({"(": 2}, "unterminated subpattern"),
+        ({"(a+)+": 2}, "repeats too much"),
+        ({".*.*.*x": 2}, "repeats too much"),
+    ],
+)
+def test_a_rank_pattern_that_is_none_is_refused(folder, pattern, said):
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"rank_pattern": pattern}))
+    with pytest.raises(AdapterError) as caught:
+        read_adapter(folder)
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("copy the adapter again")

@@ -89,6 +89,16 @@ def test_killed_after_the_adapter_was_written_the_rest_is_still_done(
         train_tiny(tmp_path / "r")
 
 
+def test_killed_while_it_cleaned_up_it_is_finished_and_cleaned(tiny_run, train_tiny, tmp_path):
+    run = shutil.copytree(tiny_run.folder, tmp_path / "r")
+    (run / "checkpoint").mkdir()
+    (run / ".lock").touch()
+    (run / ".manifest.json.abcd1234").touch()
+    with pytest.raises(ConfigError, match="holds a finished run"):
+        train_tiny(run)
+    assert {path.name for path in run.iterdir()} == {path.name for path in tiny_run.folder.iterdir()}
+
+
 def test_two_processes_cannot_train_into_one_folder(train_tiny, tmp_path):
     (tmp_path / "r").mkdir()
     with (tmp_path / "r" / ".lock").open("w") as other:
