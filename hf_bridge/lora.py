@@ -170,7 +170,8 @@ def _attach(model: Any, config: LoraConfig, name: str = _NAME) -> PeftModel:
         for parameter in parameters_of(module, name).values():
             parameter.data = parameter.data.float()
             parameter.requires_grad_(name == _NAME)
-        if not isinstance(model, PeftModel):  # one adapter alone
+        # Not where two adapters stand or will: PEFT computes both, and rounds the one alone in the same way.
+        if name == _NAME and not isinstance(model, PeftModel):
             fuse(module, name)
     adapted.eval()
     return adapted

@@ -26,7 +26,7 @@ import kerastune as kt
 stack, model, table, folder = sys.argv[2:]
 rows = kt.read_dataset(table)
 run = kt.train(rows, out=folder, show=False, model=model, stack=stack, max_length=96, batch_size=5,
-               accumulate=1, rank=2)
+               epochs=1, rank=2)
 print(run.trained.steps, run.score(rows, show=False).probabilities.shape)
 assert not MISSING & {name.split(".")[0] for name in sys.modules}
 """
