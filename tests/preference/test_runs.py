@@ -30,6 +30,14 @@ PAIRS = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """A cache of these tests' own: an earlier run of them must leave no reference to be found."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERASTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def pairs_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
