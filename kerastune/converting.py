@@ -104,7 +104,8 @@ def _to_keras(
         raise OutputError(f"{out}: expected a file's name that ends in {_SUFFIX}; choose another --out")
     adapter = open_adapter(source, model)
     from kerastune.keras_stack import KerasStack
-    from kerastune.keras_stack.lora import Geometry, adaptable_layers
+    from kerastune.keras_stack.geometry import Geometry
+    from kerastune.keras_stack.lora import adaptable_layers
     from kerastune.keras_stack.lora_file import write_lora_file
 
     stack = KerasStack(ModelSpec(model=adapter.files.name, backend=backend), adapter.files)

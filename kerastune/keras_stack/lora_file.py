@@ -15,7 +15,8 @@ import numpy as np
 from kerastune.atomic import atomic_file
 from kerastune.errors import AdapterError
 from kerastune.float_tensors import from_bfloat16
-from kerastune.keras_stack.lora import Geometry, adaptable_layers
+from kerastune.keras_stack.geometry import Geometry
+from kerastune.keras_stack.lora import adaptable_layers
 from kerastune.lora import Array, Factors, native_to_peft, require_whole
 
 _ROOT, _A, _B = "lora", "lora_kernel_a", "lora_kernel_b"

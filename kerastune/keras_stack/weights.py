@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from kerastune.errors import ModelError
-from kerastune.keras_stack.lora import Geometry
+from kerastune.keras_stack.geometry import Geometry
 from kerastune.models import ModelFiles
 from kerastune.models.stored import checkpoint_files
 from kerastune.targets import KERAS_TO_HF, module_path

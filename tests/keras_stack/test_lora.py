@@ -7,7 +7,8 @@ import pytest
 
 from kerastune.config import LoraSpec, ModelSpec
 from kerastune.keras_stack import KerasStack
-from kerastune.keras_stack.lora import Geometry, adaptable_layers, add_lora
+from kerastune.keras_stack.geometry import Geometry
+from kerastune.keras_stack.lora import adaptable_layers, add_lora
 
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
