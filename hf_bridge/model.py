@@ -19,6 +19,7 @@ from kerastune.errors import AdapterError
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.preference.loss import Rewards
+from kerastune.preference.pairs import PairArrays
 from kerastune.stack import Prefix, StackInfo, quantised_dtype
 
 if TYPE_CHECKING:
@@ -214,10 +215,11 @@ class HfStack:
             return losses
         from hf_bridge.preference import pair_losses, pair_scores, rewards_of
 
-        scores = pair_scores(losses, batch)
+        arrays = PairArrays.of(batch)
+        scores = pair_scores(losses, batch, arrays)
         if batch.example_ids:
             self._rewards.append(rewards_of(scores, batch, batch.preference))
-        return pair_losses(scores, batch, batch.preference)
+        return pair_losses(scores, arrays, batch.preference)
 
     def _layers(self) -> dict[str, Any]:
         from hf_bridge.lora import lora_layers

@@ -10,7 +10,8 @@ def compiled(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function that reads a model's variables; a program for each shape of the arguments.
 
     Args:
-        model: The model; its variables are handed over at each call, not built into the program.
+        model: The model; its variables are handed over at each call, not built into the program. Those that
+            it has now are its variables for good.
         function: Tensors in, tensors out, by operations of Keras'.
     """
     return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.config.backend()](model, function)
@@ -19,12 +20,14 @@ def compiled(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
 def _jax(model: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     import jax
 
+    variables = model.variables  # found by walking through all layers, which is not for every token
+
     def stateless(values: list[Any], *arguments: Any) -> Any:
-        with keras.StatelessScope(state_mapping=list(zip(model.variables, values, strict=True))):
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
             return function(*arguments)
 
     program = jax.jit(stateless)
-    return lambda *arguments: program([variable.value for variable in model.variables], *arguments)
+    return lambda *arguments: program([variable.value for variable in variables], *arguments)
 
 
 def _tensorflow(_: Any, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,19 +14,17 @@ from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
+from kerastune.keras_stack.inputs import batch_inputs, past_input
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
 from kerastune.precision import decide_dtype
 from kerastune.preference.loss import PreferenceLoss, Rewards
-from kerastune.preference.pairs import PairArrays
 from kerastune.stack import Prefix, StackInfo, quantised_dtype
 
 if TYPE_CHECKING:
     from kerastune.keras_stack.generation import CachedDecoder, Generator
     from kerastune.keras_stack.programs import Forward
-
-_ONE = np.float32(1)
 
 
 class KerasStack:
@@ -154,7 +152,7 @@ class KerasStack:
         weight = sum(batch.weight for batch in step)
         # Keras averages accumulated gradients over the batches; the loss is over the step's tokens.
         share = np.float32(len(step) / weight)
-        found = [compiled(_inputs(batch, share)) for batch in step]
+        found = [compiled(batch_inputs(batch, share)) for batch in step]
         self._rewards = [
             Rewards(pairs=len(batch.example_ids), **{name: one[name] for name in one if name != "loss"})
             for batch, one in zip(step, found, strict=True)
@@ -190,7 +188,7 @@ class KerasStack:
 
     def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
-        inputs = _inputs(replace(batch, preference=None)) | _past(prefix)
+        inputs = batch_inputs(replace(batch, preference=None)) | past_input(prefix)
         return np.asarray(self._program("answers", lambda: self._answer_model)(inputs))
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
@@ -208,7 +206,7 @@ class KerasStack:
 
         key = tuple(label_ids)
         labels_of = self._program(key, lambda: LabelModel(self._backbone, key))
-        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask} | _past(prefix)
+        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask} | past_input(prefix)
         return np.asarray(labels_of(inputs))
 
     def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
@@ -234,7 +232,7 @@ class KerasStack:
         variables = {
             (module, name): getattr(lora, name) for module, lora in self._adapters.items() for name in "ab"
         }
-        inputs = _inputs(batch, np.float32(1 / batch.weight))
+        inputs = batch_inputs(batch, np.float32(1 / batch.weight))
         found = gradients(model, inputs, list(variables.values()))
         values = dict(zip(variables, found, strict=True))
         return {
@@ -282,30 +280,3 @@ class KerasStack:
         if key not in self._programs:
             self._programs[key] = forward(make_model())
         return self._programs[key]
-
-
-def _inputs(batch: Batch, share: np.float32 = _ONE) -> dict[str, Any]:
-    """A batch's arrays by the names that the models know; its losses come out multiplied by `share`."""
-    inputs: dict[str, Any] = {
-        "token_ids": batch.token_ids,
-        "padding_mask": batch.padding_mask,
-        "answer_positions": batch.answer_positions,
-        "answer_ids": batch.answer_ids,
-    }
-    if batch.preference is None:
-        inputs["answer_weights"] = batch.answer_weights * share
-    else:
-        arrays = PairArrays.of(batch)
-        inputs |= {
-            "answer_weights": batch.answer_weights,
-            "reference": arrays.reference,
-            "divisors": arrays.divisors,
-            "pair_weights": arrays.weights * share,
-        }
-    if batch.choices:  # a row each, because Keras takes every array apart by rows
-        inputs["choices"] = np.tile(np.array(batch.choices, np.int32), (len(batch.token_ids), 1))
-    return inputs
-
-
-def _past(prefix: Prefix | None) -> dict[str, Any]:
-    return {} if prefix is None else {"past": prefix.state}

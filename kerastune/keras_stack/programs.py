@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from kerastune.keras_stack.compiling import compiled
+
 #: Inputs of a model, by name, or one array -> its outputs.
 Forward = Callable[[Any], Any]
 
@@ -24,7 +26,7 @@ def forward(model: Any) -> Forward:
         Inputs -> outputs, as the backend's arrays or numpy's.
     """
     if keras.config.backend() == "jax":
-        return _JaxForward(model)
+        return compiled(model, model.call)
     return lambda inputs: model.predict_on_batch(inputs)
 
 
@@ -52,23 +54,6 @@ def training_step(model: Any, optimizer: Any) -> Callable[[Mapping[str, Any]], d
 
 def _values(variables: Sequence[Any]) -> list[Any]:
     return [variable.value for variable in variables]
-
-
-class _JaxForward:
-    """A forward pass on JAX; the weights are arguments, so that none is compiled in."""
-
-    def __init__(self, model: Any) -> None:
-        import jax
-
-        self._trainable, self._fixed = model.trainable_variables, model.non_trainable_variables
-
-        def run(trainable: list[Any], fixed: list[Any], inputs: Any) -> Any:
-            return model.stateless_call(trainable, fixed, inputs)[0]
-
-        self._run = jax.jit(run)
-
-    def __call__(self, inputs: Any) -> Any:
-        return self._run(_values(self._trainable), _values(self._fixed), inputs)
 
 
 class _JaxStep:
