@@ -29,7 +29,7 @@ from kerastune.session import ModelSession, Session
 from kerastune.submission import Format, write_submission
 from kerastune.task import get_task
 from kerastune.text_session import TextSession
-from kerastune.text_task import find_task, get_text_task
+from kerastune.text_task import AnyTask, find_task, get_text_task
 from kerastune.training import Trained
 
 CONFIG_TOML, MANIFEST = "config.toml", "manifest.json"
@@ -76,6 +76,11 @@ class Run:
         return cls(folder, read_config(folder / CONFIG_TOML).with_options(options or {}))
 
     @property
+    def task(self) -> AnyTask:
+        """What the run was trained on; its type says of which kind."""
+        return find_task(self.config.task)
+
+    @property
     def session(self) -> Session:
         """The base model with this run's adapter, of a task with labels.
 
@@ -94,7 +99,7 @@ class Run:
             AdapterError: The adapter is damaged, or is for another base or template.
             TemplateError: The run's task has labels.
         """
-        if not isinstance(find_task(self.config.task), PreferenceTask):
+        if not isinstance(self.task, PreferenceTask):
             get_text_task(self.config.task)
         return cast("TextSession", self._open())
 
@@ -106,7 +111,7 @@ class Run:
             AdapterError: The adapter is damaged, or is for another base, template or chain of runs.
             TemplateError: The run was trained on something else.
         """
-        if not isinstance(find_task(self.config.task), PreferenceTask):
+        if not isinstance(self.task, PreferenceTask):
             raise TemplateError(f"task {self.config.task!r}: expected a run of task {PREFERENCE.name!r}")
         return cast("PreferenceSession", self._open())
 

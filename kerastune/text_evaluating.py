@@ -24,7 +24,6 @@ from kerastune.progress import progress
 from kerastune.run import Run
 from kerastune.stack import Stack
 from kerastune.text_session import TextSession, encode_rows
-from kerastune.text_task import TextTask, find_task
 from kerastune.validation import validate
 
 _SAMPLES = 10
@@ -83,15 +82,6 @@ class TextEvaluation:
                 for sample in self.samples
             ],
         }
-
-
-def is_text_run(folder: Path) -> bool:
-    """Whether a run's answers are texts.
-
-    Raises:
-        ConfigError: The folder is no run.
-    """
-    return isinstance(find_task(Run.load(folder).config.task), TextTask)
 
 
 def evaluate_texts(

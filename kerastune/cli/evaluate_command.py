@@ -41,10 +41,14 @@ def evaluate(
     Example: kerastune evaluate runs/dpo --input data/preference/test.jsonl
     """
     for_labels = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
-    from kerastune.preference.evaluating import evaluate_pairs_file, is_preference_run
+    from kerastune.preference.task import PreferenceTask
+    from kerastune.run import Run
+    from kerastune.text_task import TextTask
 
-    if is_preference_run(folder):
+    task = Run.load(folder).task
+    if isinstance(task, PreferenceTask):
         from kerastune.console import say
+        from kerastune.preference.evaluating import evaluate_pairs_file
         from kerastune.preference.rendering import render
 
         pairs = evaluate_pairs_file(
@@ -52,10 +56,9 @@ def evaluate(
         )
         say(render(input.stem, pairs))
         return
-    from kerastune.text_evaluating import evaluate_texts, is_text_run
-
-    if is_text_run(folder):
+    if isinstance(task, TextTask):
         from kerastune.console_text import print_text_evaluation
+        from kerastune.text_evaluating import evaluate_texts
 
         evaluation = evaluate_texts(
             folder,

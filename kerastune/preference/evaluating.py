@@ -17,9 +17,7 @@ from kerastune.preference.loss import PreferenceLoss, Rewards
 from kerastune.preference.pairs import EncodedPair
 from kerastune.preference.reading import read_pairs
 from kerastune.preference.scoring import LogProbabilities, answer_log_probabilities, by_length, scores_of
-from kerastune.preference.task import PreferenceTask
 from kerastune.run import Run
-from kerastune.text_task import find_task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +82,6 @@ class EvaluatedPairs:
             "after": asdict(self.after),
             "left_out": list(self.left),
         }
-
-
-def is_preference_run(folder: Path) -> bool:
-    """Whether a folder is that of a run that was trained on pairs.
-
-    Raises:
-        ConfigError: It is of no run.
-    """
-    return isinstance(find_task(Run.load(folder).config.task), PreferenceTask)
 
 
 def evaluate_pairs_file(
