@@ -23,8 +23,9 @@ import pandas as pd
 from side_by_side import REVIEWS, machine, markdown, write_json
 
 from kerastune.dataset import Dataset, read_dataset
-from kerastune.fine_tuning import Plan, train
+from kerastune.fine_tuning import train
 from kerastune.planning.runtimes import MIB, runtime_of
+from kerastune.training_plan import Plan
 
 _CASES = (
     "hf:bfloat16:8:56:label", "hf:bfloat16:8:128:label", "hf:float32:8:56:label", "hf:float32:8:128:label",

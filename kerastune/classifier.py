@@ -30,7 +30,8 @@ from kerastune.shared_models import shared_model
 from kerastune.strict import build
 from kerastune.task import Task
 from kerastune.template import Template
-from kerastune.training import CHECKPOINT, HISTORY, fit
+from kerastune.training import fit
+from kerastune.training_state import CHECKPOINT, HISTORY
 
 
 class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

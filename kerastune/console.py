@@ -11,7 +11,6 @@ from kerastune.ensemble import Ensembled
 from kerastune.evaluating import Evaluated
 from kerastune.evaluation import Metrics
 from kerastune.exporting import Exported
-from kerastune.fine_tuning import Plan
 from kerastune.generating import Generated
 from kerastune.mainjob import Results
 from kerastune.merging import Merged
@@ -19,6 +18,7 @@ from kerastune.parity import Line
 from kerastune.run import Run
 from kerastune.score_file import Submitted
 from kerastune.session import Report
+from kerastune.training_plan import Plan
 from kerastune.verbalizers import Candidate
 
 _LOSSES = {

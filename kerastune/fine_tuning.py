@@ -6,16 +6,15 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from kerastune.adapter import write_adapter
 from kerastune.adapter_card import Link, write_card
 from kerastune.atomic import clear_leftovers, write_text
-from kerastune.batching import bucket_lengths
 from kerastune.checkpoint import has_checkpoint, require_checkpoint
-from kerastune.config import LoraSpec, LossOn, PreferenceSpec, RunConfig, ScoreSpec
+from kerastune.config import LoraSpec, PreferenceSpec, RunConfig, ScoreSpec
 from kerastune.config_file import read_config, write_config
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
@@ -23,57 +22,18 @@ from kerastune.few_shot import SHOTS
 from kerastune.kinds import Rows, kind_of
 from kerastune.locking import locked
 from kerastune.memory import explained_loading_errors
-from kerastune.planning.asking import plan_with
-from kerastune.planning.estimate import Estimate
 from kerastune.preference.task import PreferenceTask
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
-from kerastune.schedule import total_steps
 from kerastune.session import ModelSession, Prepared
-from kerastune.stack import Stack, StackInfo
+from kerastune.stack import Stack
 from kerastune.text_task import find_task
-from kerastune.training import CHECKPOINT, HISTORY, fit
+from kerastune.training import fit
+from kerastune.training_plan import Plan, make_plan, plan_memory
+from kerastune.training_state import CHECKPOINT, HISTORY
 
 _LOCK = ".lock"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What training is about to do.
-
-    Args:
-        config: The options.
-        info: What runs, with the adapter on.
-        loss_on: What the loss is on; see `kerastune.objective`.
-        rows: Training rows.
-        steps: Optimizer steps of all epochs.
-        lengths: The padded lengths in tokens, in each of which a program is compiled.
-        truncated: Rows that lost characters to `max_length`; dialogues lose their oldest turns.
-        max_length: The most tokens of an example.
-        template: The template's name.
-        words: The words that say the labels; empty where there are none.
-        left: Rows that were left out, as messages.
-        notes: What else there is to say, a line each.
-        resumed: Whether a checkpoint is there to go on from.
-        memory: What it needs of the memory that there is; None for a family whose shape is not known, and
-            where nothing is trained.
-    """
-
-    config: RunConfig
-    info: StackInfo
-    loss_on: LossOn
-    rows: int
-    steps: int
-    lengths: tuple[int, ...]
-    truncated: int
-    max_length: int
-    template: str
-    words: tuple[str, ...]
-    left: tuple[str, ...]
-    notes: tuple[str, ...]
-    resumed: bool
-    memory: Estimate | None
 
 
 def train(
@@ -163,7 +123,9 @@ def _train(
     show: bool,
     on_plan: Callable[[Plan], None] | None,
 ) -> Run:
-    config, memory = session.config, _memory(session, prepared)
+    config, memory = session.config, plan_memory(session, prepared)
+    if memory is not None and not memory.fits:
+        _log.warning(memory.warning)
     with explained_loading_errors(memory):
         stack = session.stack
     if config.train.epochs:
@@ -172,7 +134,7 @@ def _train(
         stack.remove_adapter()
     resumed = has_checkpoint(folder / CHECKPOINT)
     if on_plan is not None:
-        on_plan(_plan(session, prepared, resumed, memory))
+        on_plan(make_plan(session, prepared, resumed, memory))
     if config.train.epochs:
         prepared = session.complete(prepared, show=show)
     if not resumed:  # else fit decides first whether the checkpoint is of these options
@@ -248,47 +210,6 @@ def training_identity(stack: Stack, lora: LoraSpec, beneath: Sequence[Link] = ()
     """What else than rows and options a checkpoint must be of: base, stack, dtype, adapter, those beneath."""
     info, below = stack.info, [link.sha256 for link in beneath]
     return repr((stack.files.fingerprint, info.stack, info.backend, info.dtype, lora, below))
-
-
-def _memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | None:
-    """Plan the memory before the model takes any, and say at once where there is too little."""
-    if not session.config.train.epochs:
-        return None
-    objective = prepared.objective
-    examples = objective.examples(prepared.examples)
-    config = session.config
-    if objective.preference is not None:  # two rows a pair
-        config = config.with_options({"batch_size": 2 * config.train.batch_size})
-    memory = plan_with(
-        config,
-        session.files,
-        objective,
-        length=bucket_lengths([len(example) for example in examples])[-1],
-        answers=max(len(example.trained) for example in examples),
-    )
-    if memory is not None and not memory.fits:
-        _log.warning(memory.warning)
-    return memory
-
-
-def _plan(session: ModelSession[Any], prepared: Prepared, resumed: bool, memory: Estimate | None) -> Plan:
-    config, rows = session.config, len(prepared.examples)
-    return Plan(
-        config=config,
-        info=session.stack.info,
-        loss_on=prepared.objective.loss_on,
-        rows=rows,
-        steps=total_steps(rows, config.train),
-        lengths=bucket_lengths([len(example) for example in prepared.examples]),
-        truncated=prepared.truncated,
-        max_length=session.encoder.max_length,
-        template=prepared.template,
-        words=prepared.words,
-        left=prepared.left,
-        notes=prepared.notes,
-        resumed=resumed,
-        memory=memory,
-    )
 
 
 def _require_own_options(config: RunConfig) -> None:

@@ -10,12 +10,13 @@ from kerastune.dataset import Dataset
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.evaluating import Evaluated, EvaluatedTable, assess, write_evaluation
-from kerastune.fine_tuning import Plan, train_in_session
+from kerastune.fine_tuning import train_in_session
 from kerastune.kinds import kind_of, read_rows
 from kerastune.run import Run
 from kerastune.score_file import SCORES
 from kerastune.scoring import Scores
 from kerastune.session import Report, open_session
+from kerastune.training_plan import Plan
 
 SUBMISSION = "submission.tsv"
 

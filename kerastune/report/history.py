@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kerastune.errors import DataError
-from kerastune.training import HISTORY
+from kerastune.training_state import HISTORY
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kerastune.preference import session as preference_session
 from kerastune.preference.evaluating import evaluate_pairs_file
 from kerastune.preference.reading import read_pairs
 from kerastune.run import ADAPTER, Run
-from kerastune.training import HISTORY
+from kerastune.training_state import HISTORY
 from tests.tiny_models import PRESET_GEMMA3
 
 PAIRS = [

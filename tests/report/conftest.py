@@ -17,7 +17,7 @@ from kerastune.report.content import ReportContent
 from kerastune.report.gathering import gather
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.scoring import Scores
-from kerastune.training import HISTORY
+from kerastune.training_state import HISTORY
 
 TRICKY = """<script>alert("x")</script> & 'single' </td> {{ rows }} 맛은 "최고"라더니"""
 TEXTS = [
