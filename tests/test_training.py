@@ -314,30 +314,27 @@ def test_a_second_signal_leaves_the_step_and_what_it_tore_is_not_saved(tmp_path)
     assert not (tmp_path / "checkpoint").exists()
 
 
-def test_a_checkpoint_that_is_removed_while_training_is_written_again(tmp_path):
+def stack_that_loses(folder, after):
+    """A stack in whose training a folder is removed, once so many steps are taken."""
     stack = LinearStack()
     step = stack.train_step
 
     def removing(batches, rate):
-        if len(stack.seen) == 4:
-            shutil.rmtree(tmp_path / "checkpoint")
+        if len(stack.seen) == after:
+            shutil.rmtree(folder)
         return step(batches, rate)
 
     stack.train_step = removing
-    train(stack, tmp_path)
+    return stack
+
+
+def test_a_checkpoint_that_is_removed_while_training_is_written_again(tmp_path):
+    train(stack_that_loses(tmp_path / "checkpoint", after=4), tmp_path)
     assert [path.name[:13] for path in checkpoints(tmp_path)] == ["step_00000006", "step_00000009"]
 
 
 def test_a_run_whose_folder_is_gone_stops_with_one_line(tmp_path):
-    stack = LinearStack()
-    step = stack.train_step
-
-    def removing(batches, rate):
-        if len(stack.seen) == 1:
-            shutil.rmtree(tmp_path / "run")
-        return step(batches, rate)
-
-    stack.train_step = removing
+    stack = stack_that_loses(tmp_path / "run", after=1)
     with pytest.raises(OutputError, match=r"history\.jsonl: cannot write: No such file or directory; see to"):
         train(stack, tmp_path / "run")
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from tests.hub_server import HubHandler
+
 FILES = {
     "config.json": b'{"model_type": "llama"}',
     "model.safetensors": save({"w": np.arange(6, dtype=np.float32)}),
@@ -49,17 +51,8 @@ SHAPE = {
 REPOSITORIES["me/shape"] = {"config.json": json.dumps(SHAPE).encode(), "model.safetensors": b""}
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(HubHandler, BaseHTTPRequestHandler):
     """The three requests that a snapshot needs."""
-
-    def answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def do_GET(self):
         self.server.seen.append(self.path)
@@ -79,12 +72,6 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(401, X_Error_Code="GatedRepo")
         body = files[rest[-1]]
         return self.answer(200, body, ETag=f'"{rest[-1]}"', X_Repo_Commit="a" * 40)
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def log_message(self, *_):
-        """Say nothing."""
 
 
 @pytest.fixture

@@ -11,24 +11,15 @@ from kerastune.adapter import WEIGHTS
 from kerastune.cli import main
 from kerastune.errors import AdapterError, ConfigError, HubError
 from kerastune.publishing import push, write_cards
+from tests.hub_server import HubHandler
 
 TOKEN = "hf_secretsecret"
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(HubHandler, BaseHTTPRequestHandler):
     """The requests of an upload; the server's `repositories` hold name -> (private, files)."""
 
     protocol_version = "HTTP/1.1"
-
-    def answer(self, status, content=None, **headers):
-        body = content if isinstance(content, bytes) else json.dumps(content or {}).encode()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -73,12 +64,6 @@ class Hub(BaseHTTPRequestHandler):
         if file not in files:
             return self.answer(404, X_Error_Code="EntryNotFound")
         return self.answer(200, files[file], ETag=f'"{file}"', X_Repo_Commit="c0" * 20)
-
-    def do_HEAD(self):
-        self.do_GET()
-
-    def log_message(self, *_):
-        """Say nothing."""
 
 
 @pytest.fixture
