@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from kerastune.config import Dtype, Quantize
 from kerastune.errors import ModelError
@@ -12,18 +12,30 @@ from kerastune.models import ModelFiles
 from kerastune.precision import Decision, Hardware, decide_dtype, torch_device
 
 
+class Loaded(NamedTuple):
+    """A model, the kind of device that it is on, and the decision on its dtype."""
+
+    model: Any
+    device: str
+    decision: Decision
+
+
 def load_model(
-    files: ModelFiles, dtype: Dtype, quantize: Quantize | None = None
-) -> tuple[Any, str, Decision]:
+    files: ModelFiles,
+    dtype: Dtype,
+    quantize: Quantize | None = None,
+    *,
+    alone: bool = True,
+    shard: bool = False,
+) -> Loaded:
     """Load a causal language model, frozen and in evaluation mode.
 
     Args:
         files: The base model, in Hugging Face layout.
         dtype: The option.
         quantize: The option.
-
-    Returns:
-        The model, the device's kind and the decision on the dtype.
+        alone: Whether all of the machine's GPUs are this process'; else the one that torch is set to.
+        shard: Whether the model is about to be laid out over processes, and is to stay in memory until then.
 
     Raises:
         ConfigError: float16 is asked for and overflows in this model.
@@ -44,12 +56,15 @@ def load_model(
         require("bitsandbytes", "qlora")
     device = computing_device()
     decision = decide_dtype(dtype, device, files.model_type).said()
+    place: Any = None
+    if device.kind == "gpu" and not shard:
+        place = "auto" if alone else {"": torch.cuda.current_device()}
     with _no_progress_bar(transformers):
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 files.path,
                 dtype=getattr(torch, decision.dtype),
-                device_map="auto" if device.kind == "gpu" else None,
+                device_map=place,
                 quantization_config=_quantization(quantize, decision.dtype),
                 use_safetensors=True,
                 local_files_only=True,
@@ -67,7 +82,7 @@ def load_model(
         # evaluation mode, and that product has no gradient: what is beneath would be trained on nothing.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-    return model, device.kind, decision
+    return Loaded(model, device.kind, decision)
 
 
 def _quantization(quantize: Quantize | None, dtype: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_bridge.loading import load_model
+from hf_bridge.loading import Loaded, load_model
 from kerastune.batching import Batch
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
@@ -33,15 +33,16 @@ class HfStack:
     Args:
         spec: The dtype.
         files: The base model, in Hugging Face layout.
+        loaded: The model, where it is loaded already.
 
     Raises:
         MissingExtraError: torch, transformers or peft is not installed.
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
+    def __init__(self, spec: ModelSpec, files: ModelFiles, loaded: Loaded | None = None) -> None:
         self.files, self._quantize = files, spec.quantize
-        self._model, self._device, self._decision = load_model(files, spec.dtype, spec.quantize)
+        self._model, self._device, self._decision = loaded or load_model(files, spec.dtype, spec.quantize)
         # Only what a GenerationSpec says: a base's own settings would change how its answers are drawn.
         import torch
         from transformers import GenerationConfig
@@ -109,6 +110,19 @@ class HfStack:
         """Take one optimizer step; see `Stack.train_step`."""
         self._rewards = []
         return self._require_trainer().step(step, learning_rate, self._step_losses)
+
+    def accumulate(self, step: Sequence[Batch], weight: float, rank: int) -> float:
+        """Compute one process' gradients of a step, and its part of the loss; see `Trainer.accumulate`."""
+        self._rewards = []
+        return self._require_trainer().accumulate(step, weight, self._step_losses, rank)
+
+    def gradients(self) -> list[Any]:
+        """The last step's gradients, to be added up in place."""
+        return self._require_trainer().gradients
+
+    def apply(self, learning_rate: float) -> None:
+        """Take the step whose gradients have been added up."""
+        self._require_trainer().apply(learning_rate)
 
     def step_rewards(self) -> Rewards | None:
         """Return the last step's rewards; see `Stack.step_rewards`."""

@@ -56,11 +56,29 @@ class Trainer:
             learning_rate: The step's learning rate.
             losses_of: Computes a batch's weighted token losses.
         """
-        weight = sum(batch.weight for batch in step)
+        loss = self.accumulate(step, sum(batch.weight for batch in step), losses_of)
+        self.apply(learning_rate)
+        return loss
+
+    def accumulate(
+        self,
+        step: Sequence[Batch],
+        weight: float,
+        losses_of: Callable[[Batch], torch.Tensor],
+        rank: int = 0,
+    ) -> float:
+        """Compute a step's gradients, and return its loss.
+
+        Args:
+            step: The batches to accumulate, or one process' rows of them.
+            weight: What the losses' sum is divided by: the weight of the whole step.
+            losses_of: Computes a batch's weighted token losses.
+            rank: The process, which with the seed and the step decides the dropout.
+        """
         total = 0.0
         self._optimizer.zero_grad(set_to_none=False)  # the parameters' gradients are views of these
         with torch.random.fork_rng():  # dropout draws from the run's seed, and from nothing else
-            torch.manual_seed(_step_seed(self._spec.seed, self._steps))
+            torch.manual_seed(_step_seed(self._spec.seed, self._steps, rank))
             for dropout in self._dropouts:
                 dropout.train()
             for batch in step:
@@ -69,6 +87,19 @@ class Trainer:
                 total += float(loss.detach())
             for dropout in self._dropouts:
                 dropout.eval()
+        return total
+
+    @property
+    def gradients(self) -> list[torch.Tensor]:
+        """The gradients, end to end, to be changed in place."""
+        return [flat.values.grad for flat in self._flat]
+
+    def apply(self, learning_rate: float) -> None:
+        """Clip the gradients and take the step.
+
+        Args:
+            learning_rate: The step's learning rate.
+        """
         if self._spec.clip_norm:
             torch.nn.utils.clip_grad_norm_([flat.values for flat in self._flat], self._spec.clip_norm)
         # torch corrects the second moment before it adds epsilon, Keras after; this makes them one.
@@ -77,7 +108,6 @@ class Trainer:
             group["lr"], group["eps"] = learning_rate, ADAM_EPSILON / corrected
         self._optimizer.step()
         self._steps += 1
-        return total
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The parameters, the optimizer's moments and the number of steps."""
@@ -169,5 +199,6 @@ def _tensor(value: NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(np.array(value))
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    """The first of several processes draws what one alone does."""
+    return int(np.random.SeedSequence([seed, step, *([rank] if rank else [])]).generate_state(1)[0])

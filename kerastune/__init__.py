@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kerastune.errors import KerastuneError
     from kerastune.evaluation import Metrics, evaluate
     from kerastune.fine_tuning import train
+    from kerastune.launching import processes
     from kerastune.models import resolve_model
     from kerastune.report import write_report
     from kerastune.row_preview import preview
@@ -70,6 +71,7 @@ _HOME = {
     "load_tokenizer": "tokenizer",
     "make_encoder": "session",
     "preview": "row_preview",
+    "processes": "launching",
     "read_config": "config_file",
     "read_dataset": "dataset",
     "read_dialogues": "chat.reading",
@@ -106,6 +108,7 @@ __all__ = [
     "load_tokenizer",
     "make_encoder",
     "preview",
+    "processes",
     "read_config",
     "read_dataset",
     "read_dialogues",

@@ -17,6 +17,7 @@ Layout = Literal["native", "peft"]
 LossOn = Literal["label", "completion", "all", "assistant"]
 Mode = Literal["likelihood", "generate"]
 Quantize = Literal["nf4", "int8", "int4"]
+Shard = Literal["fsdp"]
 StackName = Literal["keras", "hf"]
 
 #: What each stack can keep a base's linear layers in.
@@ -40,6 +41,9 @@ class ModelSpec:
         quantize: Numbers that the base's linear layers are kept in, under a float32 adapter: `"nf4"` or
             `"int8"` by bitsandbytes on the hf stack (Dettmers et al. 2023, arXiv:2305.14314: QLoRA), `"int8"`
             or `"int4"` by Keras' own quantize on the keras stack. None leaves them in the dtype.
+        shard: How several processes of torchrun hold the base, on the hf stack: `"fsdp"` lays its decoder
+            layers out over them (Zhao et al. 2023, arXiv:2304.11277), for a base that no device holds whole.
+            None gives each the whole. Of one process it says nothing.
     """
 
     model: str = "gemma3-270m"
@@ -47,6 +51,7 @@ class ModelSpec:
     backend: Backend | None = None
     dtype: Dtype = "auto"
     quantize: Quantize | None = None
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         if self.stack == "hf":
@@ -58,6 +63,8 @@ class ModelSpec:
             self.quantize is None or self.quantize in known,
             f"{' or '.join(map(repr, known))} on the {self.stack} stack",
         )
+        alone = self.stack == "hf" and self.quantize is None
+        _check("shard", self.shard, self.shard is None or alone, "none but on the hf stack without quantize")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,21 +27,19 @@ class _Notes(logging.Handler):
         print(f"kerastune: {record.getMessage()}", file=sys.stderr)
 
 
-def start_log() -> None:
-    """Send our notes to the screen and everybody's to the file, once for a process."""
+def start_log(*, first: bool = True) -> None:
+    """Send our notes to the screen and everybody's to the file, once for a process.
+
+    Args:
+        first: Whether this is the first process of a launch; what the others would say is said by it too.
+    """
     root, own = logging.getLogger(), logging.getLogger(_OWN)
     if any(isinstance(handler, _Notes) for handler in own.handlers):
         return
-    notes = _Notes(logging.WARNING)
-    own.addHandler(notes)
-    try:
-        log_file().parent.mkdir(parents=True, exist_ok=True)
-        file: logging.Handler = RotatingFileHandler(
-            log_file(), maxBytes=_BYTES, backupCount=1, encoding="utf-8", delay=True
-        )
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    except OSError:  # a cache that cannot be written is done without
-        file = logging.NullHandler()
+    file: logging.Handler = logging.NullHandler()
+    if first:
+        own.addHandler(_Notes(logging.WARNING))
+        file = _log_file_handler()
     logging.raiseExceptions = False  # a full disk is no reason to print a traceback about the log
     root.addHandler(file)
     logging.captureWarnings(True)
@@ -50,3 +48,13 @@ def start_log() -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
+
+
+def _log_file_handler() -> logging.Handler:
+    try:
+        log_file().parent.mkdir(parents=True, exist_ok=True)
+        file = RotatingFileHandler(log_file(), maxBytes=_BYTES, backupCount=1, encoding="utf-8", delay=True)
+    except OSError:  # a cache that cannot be written is done without
+        return logging.NullHandler()
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return file

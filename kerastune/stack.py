@@ -17,6 +17,7 @@ from kerastune.config import LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import Decoder, GenerationSpec
 from kerastune.devices import Device, this_machine
 from kerastune.errors import ConfigError
+from kerastune.launching import find_launch
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
@@ -199,18 +200,28 @@ class Stack(Protocol):
 
 
 def load_stack(spec: ModelSpec, files: ModelFiles) -> Stack:
-    """Load the base model on the stack that the spec names.
+    """Load the base model on the stack that the spec names, in every process of a launch.
 
     Raises:
-        ConfigError: There is no such stack.
+        ConfigError: There is no such stack, or it does not work in several processes.
         ModelError: The model cannot be loaded.
         MissingExtraError: The stack is not installed.
     """
+    launch = find_launch()
     if spec.stack == "keras":
+        if launch is not None:
+            raise ConfigError(
+                f"stack 'keras': expected one process, which uses all devices, received {launch.size} from "
+                "torchrun; leave torchrun out and say --mesh, or use --stack hf"
+            )
         from kerastune.keras_stack import KerasStack
 
         return KerasStack(spec, files)
     if spec.stack == "hf":
+        if launch is not None:
+            from hf_bridge.leading import LeadingStack
+
+            return LeadingStack(spec, files)
         from hf_bridge import HfStack
 
         return HfStack(spec, files)

@@ -5,10 +5,12 @@ from typing import Any
 
 from kerastune.batching import bucket_lengths
 from kerastune.config import LossOn, RunConfig
+from kerastune.launching import find_launch
 from kerastune.planning.asking import plan_with
 from kerastune.planning.estimate import Estimate
 from kerastune.schedule import total_steps
 from kerastune.session import ModelSession, Prepared
+from kerastune.sharing import share_size
 from kerastune.stack import StackInfo
 
 
@@ -51,16 +53,21 @@ class Plan:
 
 
 def plan_memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | None:
-    """Plan the memory before the model takes any; None where nothing is trained or the shape is not known."""
-    if not session.config.train.epochs:
+    """Plan the memory of a process before the model takes any.
+
+    Returns:
+        The plan; None where nothing is trained, the shape is not known, or the base lies in pieces.
+    """
+    config, launch = session.config, find_launch()
+    if not config.train.epochs or (launch is not None and config.model.shard is not None):
         return None
     objective = prepared.objective
     examples = objective.examples(prepared.examples)
-    config = session.config
+    rows = config.train.batch_size if launch is None else share_size(config.train.batch_size, launch.size)
     if objective.preference is not None:  # two rows a pair
-        config = config.with_options({"batch_size": 2 * config.train.batch_size})
+        rows *= 2
     return plan_with(
-        config,
+        config.with_options({"batch_size": rows}),
         session.files,
         objective,
         length=bucket_lengths([len(example) for example in examples])[-1],

@@ -25,6 +25,8 @@ INLINE = re.compile(r"`(kerastune [^`]+)`")
 OPTIONS = {
     field.name for kind in (ModelSpec, LoraSpec, TrainSpec, ScoreSpec) for field in dataclasses.fields(kind)
 } | {"task", "template", "verbalizer"}
+# What `-m kerastune` may stand behind, with options of its own.
+LAUNCHERS = ("python", "torchrun", "accelerate")
 # Snippets that are run elsewhere, or take too long here; all of them are compiled.
 ELSEWHERE = {
     "PeftModel": "run by test_readme.py, or in need of a base from the hub",
@@ -47,8 +49,8 @@ def commands(script: str) -> Iterator[list[str]]:
         starts = [0, *(place + 1 for place, word in enumerate(words) if word in ("&&", "|", ";"))]
         for start, stop in zip(starts, [*(place - 1 for place in starts[1:]), len(words)], strict=True):
             call = words[start:stop]
-            if call[:3] == ["python", "-m", "kerastune"]:
-                call = call[2:]
+            if "-m" in call and call[0] in LAUNCHERS:
+                call = call[call.index("-m") + 1 :]
             if call[:1] == ["kerastune"]:
                 yield call[1:]
 
@@ -119,6 +121,7 @@ def test_the_parser_sees_what_is_wrong(parse):
 def test_the_reading_of_a_page_finds_the_calls():
     script = "a && kerastune run --rank 4 \\\n  --epochs 2  # why\npython -m kerastune score x | head\n"
     assert list(commands(script)) == [["run", "--rank", "4", "--epochs", "2"], ["score", "x"]]
+    assert list(commands("torchrun --nproc-per-node 2 -m kerastune score x")) == [["score", "x"]]
     found = [words for _, text in blocks(ROOT / "README.md", "bash") for words in commands(text)]
     assert ["run"] in found
     assert len(found) > 15

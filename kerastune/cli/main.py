@@ -22,6 +22,7 @@ from kerastune.cli import (
     verbalizers_command,
 )
 from kerastune.errors import KerastuneError
+from kerastune.launching import processes
 from kerastune.log import start_log
 from kerastune.stopping import INTERRUPTED, TERMINATED, Terminated, stopping
 
@@ -79,9 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         was interrupted, 143 where SIGTERM ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    start_log()
     try:
-        with stopping():
+        with processes(), stopping():
+            start_log()
             status = app(words, prog_name="kerastune", standalone_mode=False)
     except _UsageError as error:
         # Without a message the help has been shown: the command was called with nothing.

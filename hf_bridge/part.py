@@ -1,0 +1,136 @@
+"""One process' part of a stack that several hold: its rows of what is asked, and its place in the sums.
+
+The base is frozen and the adapter small, so that every process has both whole: it takes its rows' gradients,
+they are summed, and each takes the same step. Gradients are those of the global batch, divided by the global
+weight, and not a mean of the processes' means: the loss and the step are one process'.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hf_bridge.loading import load_model
+from hf_bridge.model import HfStack
+from hf_bridge.processes import Processes
+from kerastune.batching import Batch
+from kerastune.config import ModelSpec
+from kerastune.decoding import Decoder, GenerationSpec
+from kerastune.errors import ModelError
+from kerastune.models import ModelFiles
+from kerastune.sharing import share
+from kerastune.stack import Prefix
+
+#: What every process does alike, to the same effect.
+ALIKE = frozenset(
+    {
+        "add_lora",
+        "load_adapter",
+        "add_to_base",
+        "remove_adapter",
+        "start_training",
+        "load_training_state",
+        "adapter_gradients",
+    }
+)
+_SHARED = frozenset(
+    {"train_step", "prefill", "token_losses", "logits", "label_logits", "start_decoding", "decode"}
+)
+
+
+class Part:
+    """A process' part of a stack.
+
+    Args:
+        spec: The base model.
+        files: Its files, as this process finds them.
+        fingerprint: The first process' base.
+        group: All processes.
+
+    Raises:
+        FailedElsewhereError: Another process could not load it.
+        ModelError: The model cannot be loaded, or is another one than the first process'.
+    """
+
+    def __init__(self, spec: ModelSpec, files: ModelFiles, fingerprint: str, group: Processes) -> None:
+        self._group, self.sharded = group, spec.shard is not None
+        with group.together():
+            if files.fingerprint != fingerprint:
+                raise ModelError(
+                    f"{files.path}: is another model than the first process'; copy the same to every machine"
+                )
+            loaded = load_model(files, spec.dtype, spec.quantize, alone=False, shard=self.sharded)
+        if self.sharded:
+            from hf_bridge.fsdp import shard_layers
+
+            shard_layers(loaded.model)
+        self.stack = HfStack(spec, files, loaded)
+        self._prefix: Prefix | None = None
+        self._decoder: Decoder | None = None
+        self._prompts = 0
+
+    def do(self, call: str, values: Mapping[str, Any]) -> Any:
+        """Do this process' part of a call.
+
+        Args:
+            call: The method of `Stack`, or `decode`.
+            values: Its arguments, those of the whole.
+
+        Returns:
+            What the method returns, of this process' rows.
+        """
+        if call in ALIKE:
+            return getattr(self.stack, call)(**values)
+        if call in _SHARED:
+            return getattr(self, call)(**values)
+        raise ValueError(f"there is no call {call!r}")
+
+    def train_step(self, step: Sequence[Batch], learning_rate: float) -> dict[str, Any]:
+        """Take one step of all processes together."""
+        weight = sum(batch.weight for batch in step)
+        loss, error = 0.0, None
+        try:
+            loss = self.stack.accumulate([self._share(batch) for batch in step], weight, self._group.rank)
+        except Exception as caught:
+            if self.sharded:  # the others are waiting inside of a layer, not here
+                raise
+            error = caught
+        loss = self._group.agree(error, loss)
+        self._group.add_up(self.stack.gradients())
+        self.stack.apply(learning_rate)
+        return {"loss": loss, "rewards": self.stack.step_rewards()}
+
+    def prefill(self, token_ids: Sequence[int]) -> int | None:
+        """Compute a beginning, and keep it here; its length is what the others need to know of it."""
+        self._prefix = self.stack.prefill(token_ids)
+        return None if self._prefix is None else self._prefix.length
+
+    def token_losses(self, batch: Batch, prefixed: bool) -> Any:
+        """Compute this process' rows."""
+        return self.stack.token_losses(self._share(batch), self._prefix if prefixed else None)
+
+    def logits(self, batch: Batch) -> Any:
+        """Compute this process' rows."""
+        return self.stack.logits(self._share(batch))
+
+    def label_logits(self, batch: Batch, label_ids: Sequence[int], prefixed: bool) -> Any:
+        """Compute this process' rows."""
+        return self.stack.label_logits(self._share(batch), label_ids, self._prefix if prefixed else None)
+
+    def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> None:
+        """Begin with this process' prompts; one that has none takes part with another's."""
+        mine = prompts[self._group.rank :: self._group.size]
+        self._prompts = len(mine)
+        self._decoder = self.stack.start_decoding(mine or prompts[:1], spec)
+
+    def decode(self, tokens: Mapping[int, int], pad_id: int) -> dict[int, Any]:
+        """Put tokens behind this process' prompts; row -> logits, by the numbers of the whole."""
+        if self._decoder is None:
+            raise ValueError("decoding has not been started")
+        rank, ranks = self._group.rank, self._group.size
+        mine = {row // ranks: token for row, token in tokens.items() if row % ranks == rank}
+        if tokens and not mine:  # none at all would mean the first step
+            mine = {0: pad_id}
+        found = self._decoder.step(mine)
+        return {row * ranks + rank: logits for row, logits in found.items() if row < self._prompts}
+
+    def _share(self, batch: Batch) -> Batch:
+        return share(batch, self._group.rank, self._group.size)
