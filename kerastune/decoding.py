@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from kerastune.errors import ConfigError
 
+#: The penalty of tuned dialogue models, where nothing else is said. Of 37 held-out answers of a tuned Gemma 3
+#: 270M, 6 went round in circles without it and none with it (docs/chat.md).
+DIALOGUE_PENALTY = 1.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSpec:
