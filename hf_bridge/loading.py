@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from kerastune.config import Dtype, Quantize
+from kerastune.config import Dtype, Quantized
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.models import ModelFiles
@@ -23,7 +23,7 @@ class Loaded(NamedTuple):
 def load_model(
     files: ModelFiles,
     dtype: Dtype,
-    quantize: Quantize | None = None,
+    quantize: Quantized | None = None,
     *,
     alone: bool = True,
     shard: bool = False,
@@ -88,7 +88,7 @@ def load_model(
     return Loaded(model, device.kind, decision)
 
 
-def _quantization(quantize: Quantize | None, dtype: str) -> Any:
+def _quantization(quantize: Quantized | None, dtype: str) -> Any:
     """How bitsandbytes keeps the linear layers; NF4 with its scales quantised too, as QLoRA has it."""
     if quantize is None:
         return None

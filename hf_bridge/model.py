@@ -41,8 +41,8 @@ class HfStack:
     """
 
     def __init__(self, spec: ModelSpec, files: ModelFiles, loaded: Loaded | None = None) -> None:
-        self.files, self._quantize = files, spec.quantize
-        self._model, self._device, self._decision = loaded or load_model(files, spec.dtype, spec.quantize)
+        self.files, self._quantize = files, spec.quantized
+        self._model, self._device, self._decision = loaded or load_model(files, spec.dtype, spec.quantized)
         # Only what a GenerationSpec says: a base's own settings would change how its answers are drawn.
         import torch
         from transformers import GenerationConfig

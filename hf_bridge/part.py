@@ -57,7 +57,7 @@ class Part:
                 raise ModelError(
                     f"{files.path}: is another model than the first process'; copy the same to every machine"
                 )
-            loaded = load_model(files, spec.dtype, spec.quantize, alone=False, shard=self.sharded)
+            loaded = load_model(files, spec.dtype, spec.quantized, alone=False, shard=self.sharded)
         if self.sharded:
             from hf_bridge.fsdp import shard_layers
 

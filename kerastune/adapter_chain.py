@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kerastune.adapter_card import ADAPTER, CARD, Link, read_card
-from kerastune.config import ModelSpec, RunConfig
+from kerastune.config import QUANTIZED_BY, ModelSpec, RunConfig
 from kerastune.config_file import read_config
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.lora import Factors, summed
@@ -14,10 +14,11 @@ CONFIG_TOML = "config.toml"
 
 
 def continued(config: RunConfig) -> RunConfig:
-    """Take what a configuration leaves unsaid from the run that it goes on from: the base and the template.
+    """Take what a configuration leaves unsaid from the run that it goes on from: base, numbers and template.
 
     Raises:
-        ConfigError: That is no run, or its training has not ended.
+        ConfigError: That is no run, or its training has not ended; or its base was kept in numbers that the
+            stack does not have.
     """
     if config.from_run is None:
         return config
@@ -27,13 +28,27 @@ def continued(config: RunConfig) -> RunConfig:
             f"--from {folder}: expected the folder of a finished run; give another, or train it"
         )
     before = read_config(folder / CONFIG_TOML)
-    model, named = config.model, config.model.model != ModelSpec().model
     return replace(
         config,
         from_run=str(folder),
-        model=model if named else replace(model, model=before.model.model),
+        model=_base_of(config.model, before.model, folder),
         template=before.template if config.template is None else config.template,
     )
+
+
+def _base_of(model: ModelSpec, before: ModelSpec, folder: Path) -> ModelSpec:
+    """The base that was named, else that of the run before, in the numbers that it was trained in."""
+    if model.model == ModelSpec().model:
+        model = replace(model, model=before.model)
+    if model.quantize is not None or before.quantize is None:
+        return model
+    known = QUANTIZED_BY[model.stack]
+    if before.quantized is not None and before.quantized not in known:
+        raise ConfigError(
+            f"--from {folder}: its base is in {before.quantized}, which the {model.stack} stack does not "
+            f"have; go on with --stack {before.stack}, or say --quantize {', '.join(known)} or none"
+        )
+    return replace(model, quantize=before.quantize)
 
 
 def chain_beneath(config: RunConfig) -> tuple[Link, ...]:

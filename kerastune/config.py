@@ -16,12 +16,13 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Layout = Literal["native", "peft"]
 LossOn = Literal["label", "completion", "all", "assistant"]
 Mode = Literal["likelihood", "generate"]
-Quantize = Literal["nf4", "int8", "int4"]
+Quantized = Literal["nf4", "int8", "int4"]
+Quantize = Literal["nf4", "int8", "int4", "none"]
 Shard = Literal["fsdp"]
 StackName = Literal["keras", "hf"]
 
 #: What each stack can keep a base's linear layers in.
-QUANTIZED_BY: Mapping[str, tuple[Quantize, ...]] = {"keras": ("int8", "int4"), "hf": ("nf4", "int8")}
+QUANTIZED_BY: Mapping[str, tuple[Quantized, ...]] = {"keras": ("int8", "int4"), "hf": ("nf4", "int8")}
 
 
 #: Adam's epsilon on every stack, as Keras has it: beside the root of the uncorrected second moment (the
@@ -40,7 +41,8 @@ class ModelSpec:
         dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it fast, else float32.
         quantize: Numbers that the base's linear layers are kept in, under a float32 adapter: `"nf4"` or
             `"int8"` by bitsandbytes on the hf stack (Dettmers et al. 2023, arXiv:2305.14314: QLoRA), `"int8"`
-            or `"int4"` by Keras' own quantize on the keras stack. None leaves them in the dtype.
+            or `"int4"` by Keras' own quantize on the keras stack; `"none"` leaves them in the dtype. None takes what
+            the run has that training goes on from, and is `"none"` where there is no such run.
         shard: How several processes of torchrun hold the base, on the hf stack: `"fsdp"` lays its decoder
             layers out over them (Zhao et al. 2023, arXiv:2304.11277), for a base that no device holds whole.
             None gives each the whole. Of one process it says nothing.
@@ -60,11 +62,16 @@ class ModelSpec:
         _check(
             "quantize",
             self.quantize,
-            self.quantize is None or self.quantize in known,
+            self.quantized is None or self.quantized in known,
             f"{' or '.join(map(repr, known))} on the {self.stack} stack",
         )
-        alone = self.stack == "hf" and self.quantize is None
+        alone = self.stack == "hf" and self.quantized is None
         _check("shard", self.shard, self.shard is None or alone, "none but on the hf stack without quantize")
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """The numbers that the base's linear layers are kept in; None where they are in the dtype."""
+        return None if self.quantize is None or self.quantize == "none" else self.quantize
 
 
 @dataclass(frozen=True, kw_only=True)

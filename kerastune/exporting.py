@@ -15,13 +15,14 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune.adapter_chain import chain_of
 from kerastune.adapter_source import holds_adapter, open_adapter
 from kerastune.agreement import last_logits, logits_difference, prompt_batches
 from kerastune.atomic import atomic_file
 from kerastune.batching import Batch
 from kerastune.chat import own_template
 from kerastune.config import ModelSpec, RunConfig
-from kerastune.errors import ConfigError, ModelError, OutputError
+from kerastune.errors import AdapterError, ConfigError, ModelError, OutputError
 from kerastune.merging import merge
 from kerastune.models import ModelFiles, resolve_model
 from kerastune.models.gguf_convert import convert_gguf
@@ -68,7 +69,8 @@ def export(source: str, out: Path, *, gguf: GgufKind = "f16", model: str | None 
         model: The adapter's base; what the run or the adapter names when None.
 
     Raises:
-        AdapterError: The adapter is damaged, names no base, or is for another one.
+        AdapterError: The adapter is damaged, names no base, is for another one, or was trained on top of
+            another.
         ModelError: The model is not found, GGUF cannot hold it, or what was read back is another model.
         OutputError: The file cannot be written; nothing is left behind.
     """
@@ -95,11 +97,17 @@ def _whole_model(source: str, model: str | None, out: Path) -> Iterator[ModelFil
             raise ConfigError(f"model: {source} is a model itself, so that no base is to be named")
         yield resolve_model(source)
         return
-    base = open_adapter(Path(source), model).files
+    adapter = open_adapter(Path(source), model)
+    if beneath := chain_of(adapter.folder):
+        runs = " ".join([*(link.run for link in beneath), source])
+        raise AdapterError(
+            f"{source}: was trained on top of {beneath[-1].run}; merge them first, by kerastune merge {runs} "
+            "--out merged, and export merged"
+        )
     with _folder_beside(out) as folder:
         # float32, so that nothing is rounded twice
         merge(Path(source), folder / "merged", model=model, dtype="float32")
-        yield replace(base, path=folder / "merged", cache_dir=folder)
+        yield replace(adapter.files, path=folder / "merged", cache_dir=folder)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def merge(
                 f"than the rounding of {written} weights (at most {limit:g}); nothing was "
                 "written; load the adapter with PEFT instead"
             )
-    kinds = dict.fromkeys(one.config.model.quantize for one in adapters)
+    kinds = dict.fromkeys(one.config.model.quantized for one in adapters)
     if quantised := [kind for kind in kinds if kind is not None]:
         notes += (
             f"trained on a base in {' and '.join(quantised)}, merged into the base's own unquantised "

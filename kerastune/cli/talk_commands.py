@@ -1,7 +1,9 @@
 """The commands that answer: generate, chat."""
 
+import functools
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,23 +19,52 @@ Template = Annotated[
     typer.Option(help="The chat template: own, gemma, llama3, chatml, zephyr.", show_default="its own"),
 ]
 _ITS_OWN = "the model's own"
-MaxNewTokens = Annotated[int | None, typer.Option(help="The most tokens of an answer.", show_default="256")]
-Temperature = Annotated[
-    float | None, typer.Option(help="0 takes the likeliest token.", show_default=_ITS_OWN)
-]
-TopK = Annotated[
-    int | None, typer.Option(help="Draw from this many likeliest tokens; 0: all.", show_default=_ITS_OWN)
-]
-TopP = Annotated[float | None, typer.Option(help="Draw from this much probability.", show_default=_ITS_OWN)]
-RepetitionPenalty = Annotated[
-    float | None, typer.Option(help="Above 1, what was said is less likely.", show_default=_ITS_OWN)
-]
-Seed = Annotated[int, typer.Option(help="Of the draws.")]
+# Option of `GenerationSpec` -> its flag, the same in every command that answers.
+_SAMPLING = {
+    "max_new_tokens": Annotated[
+        int | None, typer.Option(help="The most tokens of an answer.", show_default="256")
+    ],
+    "temperature": Annotated[
+        float | None, typer.Option(help="0 takes the likeliest token.", show_default=_ITS_OWN)
+    ],
+    "top_k": Annotated[
+        int | None, typer.Option(help="Draw from this many likeliest tokens; 0: all.", show_default=_ITS_OWN)
+    ],
+    "top_p": Annotated[
+        float | None, typer.Option(help="Draw from this much probability.", show_default=_ITS_OWN)
+    ],
+    "repetition_penalty": Annotated[
+        float | None, typer.Option(help="Above 1, what was said is less likely.", show_default=_ITS_OWN)
+    ],
+    "seed": Annotated[int | None, typer.Option(help="Of the draws.", show_default="0")],
+}
+
+
+def _with_sampling(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the flags of `_SAMPLING`, gathered into its parameter `sampling`."""
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in _SAMPLING.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        command(sampling={name: values.pop(name) for name in _SAMPLING}, **values)
+
+    own = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for one in inspect.signature(command).parameters.values()
+        if one.name != "sampling"
+    ]
+    wrapped.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    return wrapped
 
 
 @with_options("Model")
+@_with_sampling
 def generate(
     options: Mapping[str, Any],
+    sampling: Mapping[str, Any],
     source: Source,
     prompts: Annotated[list[str] | None, typer.Argument(metavar="[PROMPT]...", help="Prompts.")] = None,
     input: Annotated[
@@ -49,12 +80,6 @@ def generate(
         bool, typer.Option("--raw", help="Continue the prompts as they are, with no chat template.")
     ] = False,
     template: Template = None,
-    max_new_tokens: MaxNewTokens = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts of a batch.")] = 8,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start anew; what an unfinished try has is dropped.")
@@ -76,14 +101,7 @@ def generate(
     if prompts and input is not None:
         raise ConfigError("input: expected prompts as words or --input, received both")
     speaker = open_speaker(source, options, template=template, raw=raw)
-    spec = speaker.spec(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
+    spec = speaker.spec(**sampling)
     given = prompts_of(prompts) if prompts else read_prompts(input or sys.stdin, speaker.task)
     if out is None:
         print_answers(answer(speaker, given, spec, batch_size=batch_size))
@@ -102,19 +120,15 @@ def generate(
 
 
 @with_options("Model")
+@_with_sampling
 def chat(
     options: Mapping[str, Any],
+    sampling: Mapping[str, Any],
     source: Source,
     system: Annotated[
         str | None, typer.Option(help="An instruction before the conversation.", show_default="none")
     ] = None,
     template: Template = None,
-    max_new_tokens: MaxNewTokens = None,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    repetition_penalty: RepetitionPenalty = None,
-    seed: Seed = 0,
 ) -> None:
     """Talk with a model; /help lists what can be said to kerastune itself, exit or 종료 ends.
 
@@ -125,13 +139,6 @@ def chat(
     from kerastune.speaker import open_speaker
 
     speaker = open_speaker(source, options, template=template, chat=True)
-    spec = speaker.spec(
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        repetition_penalty=repetition_penalty,
-        seed=seed,
-    )
+    spec = speaker.spec(**sampling)
     speaker.load()
     run_chat(Conversation(speaker, spec, system))

@@ -53,11 +53,11 @@ class KerasStack:
         self._backbone, self._causal_lm = load_model(files, self._dtype)
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
-        if spec.quantize is not None:
+        if spec.quantized is not None:
             from kerastune.keras_stack.quantizing import quantize
 
-            quantize(self._backbone, spec.quantize)
-            self._dtype = quantised_dtype(spec.quantize, self._dtype)
+            quantize(self._backbone, spec.quantized)
+            self._dtype = quantised_dtype(spec.quantized, self._dtype)
         self._adapters: dict[str, Any] = {}
         self._beneath: dict[str, Any] = {}
         self._rewards: list[Rewards] = []

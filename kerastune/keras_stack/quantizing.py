@@ -6,12 +6,12 @@ leaves them on the other stack.
 
 from typing import Any
 
-from kerastune.config import Quantize
+from kerastune.config import Quantized
 from kerastune.errors import ModelError
 from kerastune.keras_stack.lora import adaptable_layers
 
 
-def quantize(backbone: Any, mode: Quantize) -> None:
+def quantize(backbone: Any, mode: Quantized) -> None:
     """Quantise the linear layers of a backbone's decoder layers, in place.
 
     Args:

@@ -44,7 +44,7 @@ def plan_training(config: RunConfig, *, length: int | None = None, device: str |
         length=length,
         answers=answers,
         choices=len(task.labels) if isinstance(task, Task) and loss_on == "label" else 0,
-        quantization=config.model.quantize,
+        quantization=config.model.quantized,
         stored_dtype=stored,
     )
     return estimate(*work)
@@ -81,7 +81,7 @@ def plan_with(
         length=length,
         answers=length - 1 if objective.loss_on == "all" else answers,
         choices=len(objective.choices),
-        quantization=config.model.quantize,
+        quantization=config.model.quantized,
         stored_dtype=stored if stored in DTYPE_BYTES else "float32",
     )
     return estimate(*work)
