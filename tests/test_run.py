@@ -9,6 +9,7 @@ import pytest
 from sklearn import metrics
 
 import kerastune as kt
+from kerastune import training
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.training import fit
 
@@ -167,3 +168,22 @@ def test_folders_that_are_no_run(tiny_run, tmp_path):
         kt.Run.load(copy(tiny_run, tmp_path / "a" / "one").parent)
     with pytest.raises(ConfigError, match="mode: expected 'likelihood' or 'generate', received 'foo'"):
         kt.Run.load(tiny_run.folder, {"mode": "foo"})
+
+
+def test_the_planned_lengths_are_those_that_are_trained(train_tiny, tmp_path, monkeypatch):
+    """Of a label the first token is trained, so that what follows it makes no program longer."""
+    plans, trained = {}, {}
+    real = training.training_steps
+    words = "별로라서 다시는 가고 싶지 않은 집/최고라서 언제든지 다시 가고 싶은 집"
+    for loss_on in ("label", "completion"):
+
+        def steps(*examples, lengths, loss_on=loss_on, **options):
+            trained[loss_on] = lengths
+            return real(*examples, lengths=lengths, **options)
+
+        monkeypatch.setattr(training, "training_steps", steps)
+        options = {"stack": "hf", "epochs": 1, "verbalizer": words, "loss_on": loss_on}
+        planned = plans.setdefault(loss_on, [])
+        train_tiny(tmp_path / loss_on, on_plan=planned.append, **options)
+        assert [plan.lengths for plan in planned] == [trained[loss_on]]
+    assert trained["label"][-1] < trained["completion"][-1]

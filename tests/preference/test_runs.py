@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 from kerastune.chat.reading import read_dialogues
 from kerastune.config import RunConfig
 from kerastune.errors import AdapterError, ConfigError, ModelError
+from kerastune.exporting import export
 from kerastune.fine_tuning import train
 from kerastune.merging import merge
 from kerastune.preference import session as preference_session
@@ -148,6 +149,14 @@ def test_the_wrong_order_is_refused(tuned, sft, tmp_path):
         with pytest.raises(AdapterError, match=message):
             merge(sources, tmp_path / "no", format="hf")
     assert not (tmp_path / "no").exists()
+
+
+def test_the_export_of_a_chain_says_how_it_is_merged(tuned, sft, tmp_path):
+    dpo = tuned("hf").folder
+    message = f"was trained on top of {sft.folder}; merge them first, by kerastune merge {sft.folder} {dpo} "
+    with pytest.raises(AdapterError, match=message):
+        export(str(dpo), tmp_path / "no.gguf")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_chain_that_is_missing_or_changed_is_refused(tuned, sft, tmp_path):
