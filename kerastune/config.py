@@ -41,8 +41,8 @@ class ModelSpec:
         dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it fast, else float32.
         quantize: Numbers that the base's linear layers are kept in, under a float32 adapter: `"nf4"` or
             `"int8"` by bitsandbytes on the hf stack (Dettmers et al. 2023, arXiv:2305.14314: QLoRA), `"int8"`
-            or `"int4"` by Keras' own quantize on the keras stack; `"none"` leaves them in the dtype. None takes what
-            the run has that training goes on from, and is `"none"` where there is no such run.
+            or `"int4"` by Keras' own quantize on the keras stack; `"none"` leaves them in the dtype. None
+            takes what the run has that training goes on from, and is `"none"` where there is no such run.
         shard: How several processes of torchrun hold the base, on the hf stack: `"fsdp"` lays its decoder
             layers out over them (Zhao et al. 2023, arXiv:2304.11277), for a base that no device holds whole.
             None gives each the whole. Of one process it says nothing.
