@@ -65,7 +65,7 @@ for model in models[1:]:  # the other families, untrained
 
 @pytest.fixture(scope="module")
 def families(make_tiny_model):
-    return {name: make_tiny_model(architecture=name) for name in ("gemma2", "llama3", "qwen2", "mistral")}
+    return {name: make_tiny_model(architecture=name) for name in ("llama3", "qwen2")}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_the_share_that_is_split_is_said(found):
     assert said.endswith("% of the base's bytes are split over model")
 
 
-@pytest.mark.parametrize("name", ["gemma2", "llama3", "qwen2", "mistral"])
+@pytest.mark.parametrize("name", ["llama3", "qwen2"])
 def test_every_family_scores_alike(found, families, name):
     arrays = np.load(found / f"{families[name].path.name}.npz")
     np.testing.assert_allclose(arrays["both"], arrays["one"], atol=1e-4)
