@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from kerastune.adapter_card import ADAPTER, Link, read_card
+from kerastune.adapter_card import ADAPTER, CARD, Link, read_card
 from kerastune.config import ModelSpec, RunConfig
 from kerastune.config_file import read_config
 from kerastune.errors import AdapterError, ConfigError
@@ -47,10 +47,25 @@ def chain_beneath(config: RunConfig) -> tuple[Link, ...]:
     from kerastune.adapter import adapter_hash
 
     folder = Path(config.from_run)
-    card = read_card(folder / ADAPTER)
-    for link in card.beneath:
-        _require_unchanged(link, folder)
-    return (*card.beneath, Link(run=str(folder), sha256=adapter_hash(folder / ADAPTER)))
+    beneath = chain_of(folder / ADAPTER)
+    return (*beneath, Link(run=str(folder), sha256=adapter_hash(folder / ADAPTER)))
+
+
+def chain_of(adapter: Path) -> tuple[Link, ...]:
+    """The runs that a finished adapter was trained on top of, in the order of their training.
+
+    Args:
+        adapter: The adapter's folder; one without a card was trained on a base.
+
+    Raises:
+        AdapterError: One of them is missing, or has changed since the next was trained.
+    """
+    if not (adapter / CARD).is_file():
+        return ()
+    beneath = read_card(adapter).beneath
+    for link in beneath:
+        _require_unchanged(link, _run_of(adapter))
+    return beneath
 
 
 def read_chain(chain: Sequence[Link]) -> dict[str, Factors]:
@@ -116,8 +131,15 @@ def require_chain(folders: Sequence[Path]) -> None:
         if below != [link.sha256 for link in beneath]:
             runs = [link.run for link in beneath]
             trained = f"on top of {', '.join(runs)}" if runs else "on the base"
+            named = str(_run_of(folder))
             raise AdapterError(
-                f"{folder}: was trained {trained}, and not on top of what is named before it; name the "
-                f"adapters in the order of their training: {' '.join([*runs, str(folder)])}"
+                f"{named}: was trained {trained}, and not on top of what is named before it; name the "
+                f"adapters in the order of their training: {' '.join([*runs, named])}"
             )
         below.append(adapter_hash(folder))
+
+
+def _run_of(adapter: Path) -> Path:
+    """What the user calls an adapter: the folder of its run, where it is in one."""
+    inside = adapter.name == ADAPTER and (adapter.parent / CONFIG_TOML).is_file()
+    return adapter.parent if inside else adapter

@@ -109,9 +109,10 @@ def merge(
                 f"than the rounding of {written} weights (at most {limit:g}); nothing was "
                 "written; load the adapter with PEFT instead"
             )
-    if adapter.config.model.quantize is not None:
+    kinds = dict.fromkeys(one.config.model.quantize for one in adapters)
+    if quantised := [kind for kind in kinds if kind is not None]:
         notes += (
-            f"trained on a base in {adapter.config.model.quantize}, merged into the base's own unquantised "
+            f"trained on a base in {' and '.join(quantised)}, merged into the base's own unquantised "
             "weights: nothing can be added to quantised ones",
         )
     return Merged(out, format, written, len(batches), absolute, relative, notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,10 @@ from kerastune.config import RunConfig
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.encoding import Encoded, Encoder
 from kerastune.errors import ConfigError
+from kerastune.preference.encoding import encode_pair, fit_pair
+from kerastune.preference.reading import PairRows, read_pairs
+from kerastune.preference.session import open_preference_session
+from kerastune.preference.task import PreferenceTask
 from kerastune.session import open_session
 from kerastune.text_session import open_text_session
 from kerastune.text_task import TextTask, find_task
@@ -91,6 +95,43 @@ def preview_dialogue(rows: Dialogues, encoder: DialogueEncoder, row: int = 0) ->
     )
 
 
+def preview_pair(rows: PairRows, encoder: DialogueEncoder, row: int = 0) -> Group:
+    """Show a pair as text and as tokens: the prompt that both sides have, and the answers, which are trained.
+
+    Args:
+        rows: Rows of pairs.
+        encoder: The encoder of the run, which trains the last answer alone.
+        row: The row's index, from 0.
+
+    Returns:
+        Something to hand to `rich.print`.
+
+    Raises:
+        ConfigError: There is no such row.
+        EncodingError: The row cannot be encoded; see `encode_pair`.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    _require_row(row, len(rows))
+    name, pair = rows.ids[row], rows.values[row]
+    kept, encoded = fit_pair(encoder, pair, name), encode_pair(encoder, pair, name)
+    (prompt, _), *chosen = encoder.marked(kept.chosen)
+    _, *rejected = encoder.marked(kept.rejected)
+    score = "" if pair.chosen_score is None else f", scored {pair.chosen_score:g}"
+    return Group(
+        Text(f"{rows.where(row)}, id {name}, template {encoder.name}", "bold"),
+        Text("\nprompt", "bold"),
+        _text([(prompt, False)]),
+        Text(f"{_size([(prompt, False)])}, {len(encoded.prompt_ids)} tokens; {_fate(encoded.chosen)}"),
+        _tokens(encoder.tokenizer, encoded.prompt_ids),
+        Text(f"\nchosen{score}", "bold"),
+        *_answer(encoded.chosen, chosen, encoder),
+        Text("\nrejected", "bold"),
+        *_answer(encoded.rejected, rejected, encoder),
+    )
+
+
 def _require_row(row: int, rows: int) -> None:
     if not 0 <= row < rows:
         raise ConfigError(f"row: expected 0 to {rows - 1}, received {row}")
@@ -102,18 +143,37 @@ def _example(
     """A row's text, its numbers and its tokens."""
     from rich.text import Text
 
-    lost, trained = example.characters_lost, len(example.trained)
-    fate = f"{lost} characters were cut off" if lost else "nothing was cut off"
-    size = len("".join(text for text, _ in parts).encode())
+    trained = len(example.trained)
     return [
         _text(parts),
         Text(
-            f"{size} bytes of UTF-8, {len(example) - trained} prompt tokens, {trained} trained tokens, "
-            f"{len(example)} of {max_length} in all; {fate}"
+            f"{_size(parts)}, {len(example) - trained} prompt tokens, {trained} trained tokens, "
+            f"{len(example)} of {max_length} in all; {_fate(example)}"
         ),
         Text(),
-        _tokens(tokenizer, example),
+        _tokens(tokenizer, example.ids, frozenset(example.trained)),
     ]
+
+
+def _answer(example: Encoded, parts: Sequence[tuple[str, bool]], encoder: DialogueEncoder) -> list[Text]:
+    """A side of a pair without its prompt: text, numbers and tokens."""
+    from rich.text import Text
+
+    ids, most = example.completion_ids, encoder.max_length
+    return [
+        _text(parts),
+        Text(f"{_size(parts)}, {len(ids)} trained tokens, {len(example)} of {most} with the prompt"),
+        _tokens(encoder.tokenizer, ids, range(len(ids))),
+    ]
+
+
+def _size(parts: Sequence[tuple[str, bool]]) -> str:
+    return f"{len(''.join(text for text, _ in parts).encode())} bytes of UTF-8"
+
+
+def _fate(example: Encoded) -> str:
+    lost = example.characters_lost
+    return f"{lost} characters were cut off" if lost else "nothing was cut off"
 
 
 def preview_file(config: RunConfig, file: Path, row: int = 0, *, labelled: bool = True) -> Group:
@@ -125,7 +185,10 @@ def preview_file(config: RunConfig, file: Path, row: int = 0, *, labelled: bool 
         row: The row's index, from 0.
         labelled: Whether a task's labels are read.
     """
-    if isinstance(find_task(config.task), TextTask):
+    task = find_task(config.task)
+    if isinstance(task, PreferenceTask):
+        return preview_pair(read_pairs(file, task), open_preference_session(config).encoder, row)
+    if isinstance(task, TextTask):
         return preview_dialogue(read_dialogues(file, config.task), open_text_session(config).encoder, row)
     return preview(read_dataset(file, config.task, labelled=labelled), open_session(config).encoder, row)
 
@@ -161,15 +224,15 @@ def _text(parts: Sequence[tuple[str, bool]]) -> Text:
     return text
 
 
-def _tokens(tokenizer: Tokenizer, example: Encoded) -> Text:
+def _tokens(tokenizer: Tokenizer, ids: Sequence[int], trained: Container[int] = ()) -> Text:
+    """Tokens with their ids; those at the trained places are marked."""
     from rich.text import Text
 
-    trained = frozenset(example.trained)
     return Text("  ").join(
         Text(f"{_OPEN}{_piece(tokenizer, number)}{_CLOSE}", _TRAINED)
         if place in trained
         else Text(_piece(tokenizer, number), _PROMPT)
-        for place, number in enumerate(example.ids)
+        for place, number in enumerate(ids)
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from kerastune.adapter import adapter_hash
-from kerastune.adapter_card import CARD, read_card
+from kerastune.adapter_card import CARD, Link, read_card
+from kerastune.adapter_chain import chain_of, read_chain, require_same_base
 from kerastune.adapter_source import AdapterSource, holds_adapter, open_adapter
 from kerastune.chat import Dialogue, Message, own_template
 from kerastune.chat.encoders import DialogueEncoder, make_dialogue_encoder
@@ -21,6 +22,7 @@ from kerastune.lora import Factors
 from kerastune.models import ModelFiles, resolve_model
 from kerastune.run import CONFIG_TOML
 from kerastune.stack import Stack, load_stack
+from kerastune.task import Task
 from kerastune.text_task import TextTask, find_task
 from kerastune.tokenizer import Tokenizer, load_tokenizer
 
@@ -39,6 +41,7 @@ class Speaker:
         encoder: How messages are said; None where prompts go to the model as they are.
         tokenizer: The model's tokenizer.
         adapter: The adapter that goes onto the base, if any.
+        beneath: The runs whose adapters are beneath that one.
     """
 
     files: ModelFiles
@@ -46,15 +49,18 @@ class Speaker:
     encoder: DialogueEncoder | None
     tokenizer: Tokenizer = field(repr=False)
     adapter: AdapterSource | None = field(default=None, repr=False)
+    beneath: tuple[Link, ...] = ()
 
     @cached_property
     def stack(self) -> Stack:
-        """The model with its adapter.
+        """The model with its adapter, and with those beneath it.
 
         Raises:
             ModelError: The model is damaged, or cannot be loaded.
         """
         stack = load_stack(self.config.model, self.files)
+        if self.beneath:
+            stack.add_to_base(read_chain(self.beneath))
         factors: Mapping[str, Factors] = {} if self.adapter is None else self.adapter.factors
         if factors:
             stack.load_adapter(factors)
@@ -160,16 +166,19 @@ def open_speaker(
         chat: Whether a template has to be there.
 
     Raises:
-        AdapterError: The adapter is damaged, or is for another base.
+        AdapterError: The adapter is damaged or is for another base, or one beneath it is missing or changed.
         ModelError: The model is not found.
         TemplateError: There is no such template, or none at all where one has to be.
     """
     if raw and template is not None:
         raise ConfigError("raw: expected no --template with --raw, which leaves prompts as they are")
     given = dict(options or {})
+    beneath: tuple[Link, ...] = ()
     if holds_adapter(source):
         adapter = open_adapter(Path(source), given.pop("model", None))
         files, config = adapter.files, adapter.config.with_options(given)
+        beneath = chain_of(adapter.folder)
+        require_same_base(beneath, files.name, files.fingerprint)
     else:
         adapter, config = None, _configuration(source, given)
         files = resolve_model(config.model.model)
@@ -179,7 +188,7 @@ def open_speaker(
     if name is not None:
         limit = files.config.get("max_position_embeddings") or 1 << 30
         encoder = make_dialogue_encoder(files, template=name, max_length=limit)
-    return Speaker(files, config, encoder, tokenizer, adapter)
+    return Speaker(files, config, encoder, tokenizer, adapter, beneath)
 
 
 def _configuration(source: str, options: Mapping[str, Any]) -> RunConfig:
@@ -198,9 +207,8 @@ def _template(
         return asked
     if adapter is not None:
         card = read_card(adapter.folder) if (adapter.folder / CARD).is_file() else None
-        task = find_task(config.task if card is None else card.task)
-        if isinstance(task, TextTask):
-            return config.template or task.template or (OWN if card is None else card.template)
+        if card is not None and not isinstance(find_task(card.task), Task):
+            return config.template or card.template
         if not chat:
             return None
     return OWN if own or chat else None

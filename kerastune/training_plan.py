@@ -78,13 +78,14 @@ def plan_memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | No
 def make_plan(session: ModelSession[Any], prepared: Prepared, resumed: bool, memory: Estimate | None) -> Plan:
     """Say what is about to be trained; the session's model is loaded, with the adapter on."""
     config, rows = session.config, len(prepared.examples)
+    trained = prepared.objective.examples(prepared.examples)
     return Plan(
         config=config,
         info=session.stack.info,
         loss_on=prepared.objective.loss_on,
         rows=rows,
         steps=total_steps(rows, config.train),
-        lengths=bucket_lengths([len(example) for example in prepared.examples]),
+        lengths=bucket_lengths([len(example) for example in trained]),
         truncated=prepared.truncated,
         max_length=session.encoder.max_length,
         template=prepared.template,

@@ -1,16 +1,23 @@
 """The preview tells text, tokens and labels, with and without colour."""
 
+import json
+import re
 from dataclasses import replace
 from io import StringIO
+from itertools import pairwise
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
+from kerastune.chat.encoders import make_dialogue_encoder
+from kerastune.config import RunConfig
 from kerastune.dataset import read_dataset
 from kerastune.encoding import Encoder
 from kerastune.errors import ConfigError
-from kerastune.row_preview import preview
+from kerastune.preference.encoding import encode_pair
+from kerastune.preference.reading import read_pairs
+from kerastune.row_preview import preview, preview_file, preview_pair
 from kerastune.task import get_task
 from kerastune.template import get_template
 
@@ -85,3 +92,49 @@ def test_what_cannot_be_seen_is_spelt_out_and_markup_is_text(encoder):
 def test_no_such_row(reviews, encoder, row):
     with pytest.raises(ConfigError, match=f"row: expected 0 to 9, received {row}"):
         preview(reviews, encoder, row)
+
+
+@pytest.fixture
+def pairs_file(tmp_path):
+    said = [{"role": "user", "content": "국물은?"}, {"role": "assistant", "content": "음"}]
+    row = {
+        "id": "p7", "prompt": [*said, {"role": "user", "content": "맛은 어때요?"}], "chosen": "맛이 최고예요",
+        "rejected": "맛이 없어요!", "chosen_score": 9,
+    }  # fmt: skip
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_pair_is_its_prompt_once_and_both_answers(pairs_file, tiny_model):
+    """By the zephyr template, in which the answer before the last one is not trained."""
+    encoder = make_dialogue_encoder(tiny_model, template="zephyr", max_length=512, last_turn_alone=True)
+    rows = read_pairs(pairs_file)
+    encoded = encode_pair(encoder, rows.values[0], "p7")
+    lines = shown(preview_pair(rows, encoder), color_system=None).splitlines()
+    assert lines[0] == f"{pairs_file}, line 1, id p7, template zephyr"
+    starts = [lines.index(title) for title in ("prompt", "chosen, scored 9", "rejected")]
+    prompt, *answers = (lines[start:stop] for start, stop in pairwise([*starts, len(lines)]))
+    text = "<|user|>\n국물은?<eos>\n<|assistant|>\n음<eos>\n<|user|>\n맛은 어때요?<eos>\n<|assistant|>\n"
+    size, tokens = len(text.encode()), len(encoded.prompt_ids)
+    assert f"{size} bytes of UTF-8, {tokens} tokens; nothing was cut off" in prompt
+    assert "맛은·어때요?<eos>↵" in prompt
+    assert "⟦" not in "".join(prompt)
+    for block, said, side in zip(
+        answers, ("맛이 최고예요<eos>", "맛이 없어요!<eos>"), (encoded.chosen, encoded.rejected), strict=True
+    ):
+        assert block[1] == f"⟦{said.replace(' ', '·')}⟧↵"
+        size, trained = len(f"{said}\n".encode()), len(side.completion_ids)
+        assert f"{size} bytes of UTF-8, {trained} trained tokens, {len(side)} of 512 with the prompt" in block
+        assert [int(n) for n in re.findall(r"/(\d+)⟧", "".join(block))] == list(side.completion_ids)
+    with pytest.raises(ConfigError, match="row: expected 0 to 0, received 1"):
+        preview_pair(rows, encoder, 1)
+
+
+def test_a_file_of_pairs_is_shown_by_its_task(pairs_file, tiny_model):
+    config = RunConfig().with_options(
+        {"task": "preference", "model": str(tiny_model.path), "max_length": 300}
+    )
+    text = shown(preview_file(config, pairs_file), color_system=None)
+    assert " of 300 with the prompt" in text
+    assert "\nrejected\n" in text
