@@ -32,6 +32,7 @@ def follow(group: Processes) -> int:
             group.reply(_reply(group, parts, message))
     except LostProcessError:
         return 1
+    group.leave()
     return 0
 
 
@@ -41,6 +42,7 @@ def _reply(group: Processes, parts: dict[int, Part], message: dict[str, Any]) ->
         if call == "load":
             parts[number] = Part(values["spec"], resolve_model(values["name"]), values["fingerprint"], group)
             return {"value": None}
+        parts[number].forget(message["forgotten"])
         found = parts[number].do(call, values)
         return {"value": None if call in ALIKE else found}
     except LostProcessError:

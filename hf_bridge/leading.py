@@ -2,7 +2,7 @@
 
 import itertools
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class LeadingStack:
         self._number = next(_numbers)
         self._part: Part | None = None
         self._rewards: Rewards | None = None
+        self._forgotten: set[int] = set()
         self._call("load", spec=spec, name=files.name, fingerprint=files.fingerprint)
         # Told with the next message: where an object ends, something else may be under way.
         weakref.finalize(self, _dropped.add, self._number)
@@ -95,12 +96,17 @@ class LeadingStack:
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute a shared beginning in every process; see `Stack.prefill`."""
-        length = self._call("prefill", token_ids=tuple(token_ids))[0]
-        return None if length is None else Prefix(length, None)
+        number = next(_numbers)
+        length = self._call("prefill", token_ids=tuple(token_ids), number=number)[0]
+        if length is None:
+            return None
+        prefix = Prefix(length, number)
+        weakref.finalize(prefix, self._forgotten.add, number)
+        return prefix
 
     def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
-        return self._rows("token_losses", batch, prefixed=prefix is not None)
+        return self._rows("token_losses", batch, prefix=prefix and prefix.state)
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the logits after every token; see `Stack.logits`."""
@@ -110,12 +116,15 @@ class LeadingStack:
         self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
     ) -> NDArray[np.float32]:
         """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
-        return self._rows("label_logits", batch, label_ids=tuple(label_ids), prefixed=prefix is not None)
+        return self._rows("label_logits", batch, label_ids=tuple(label_ids), prefix=prefix and prefix.state)
 
     def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "_LeadingDecoder":
         """Begin to continue prompts; see `Stack.start_decoding`."""
-        self._call("start_decoding", prompts=tuple(map(tuple, prompts)), spec=spec)
-        return _LeadingDecoder(self, spec.pad_id)
+        number = next(_numbers)
+        self._call("start_decoding", prompts=tuple(map(tuple, prompts)), spec=spec, number=number)
+        decoder = _LeadingDecoder(self._call, spec.pad_id, number)
+        weakref.finalize(decoder, self._forgotten.add, number)
+        return decoder
 
     def get_adapter(self) -> dict[str, Factors]:
         """Return the adapter, which is the same in every process; see `Stack.get_adapter`."""
@@ -134,11 +143,6 @@ class LeadingStack:
         """Go on from a state; see `Stack.load_training_state`."""
         self._call("load_training_state", state=state)
 
-    def decode(self, tokens: Mapping[int, int], pad_id: int) -> dict[int, NDArray[np.float32]]:
-        """Put a token behind the prompts that were begun last; see `Decoder.step`."""
-        parts = self._call("decode", tokens=tokens, pad_id=pad_id)
-        return dict(sorted((row, logits) for part in parts for row, logits in part.items()))
-
     @property
     def _own(self) -> HfStack:
         assert self._part is not None
@@ -151,15 +155,16 @@ class LeadingStack:
         """Make a call in every process; what each returns, this one first."""
         group = self._group
         with group.exchange():
-            dropped = sorted(_dropped)
-            _dropped.difference_update(dropped)
-            group.send({"stack": self._number, "call": call, "values": values, "dropped": dropped})
+            dropped, forgotten = _taken(_dropped), _taken(self._forgotten)
+            message = {"stack": self._number, "call": call, "values": values}
+            group.send(message | {"dropped": dropped, "forgotten": forgotten})
             error: Exception | None = None
             mine = None
             try:
                 if self._part is None:
                     self._part = Part(self._spec, self.files, self.files.fingerprint, group)
                 else:
+                    self._part.forget(forgotten)
                     mine = self._part.do(call, values)
             except Exception as caught:
                 if self._part is not None and self._part.sharded:  # nobody is there to reply
@@ -177,9 +182,17 @@ class LeadingStack:
 class _LeadingDecoder:
     """Prompts on their way through a stack's processes; see `Decoder`."""
 
-    def __init__(self, stack: LeadingStack, pad_id: int) -> None:
-        self._stack, self._pad_id = stack, pad_id
+    def __init__(self, call: Callable[..., list[Any]], pad_id: int, number: int) -> None:
+        self._call, self._pad_id, self._number = call, pad_id, number
 
     def step(self, tokens: Mapping[int, int]) -> Mapping[int, NDArray[np.float32]]:
         """Put a token behind rows; see `Decoder.step`."""
-        return self._stack.decode(tokens, self._pad_id)
+        parts = self._call("decode", tokens=tokens, pad_id=self._pad_id, number=self._number)
+        return dict(sorted((row, logits) for part in parts for row, logits in part.items()))
+
+
+def _taken(numbers: set[int]) -> list[int]:
+    """Take numbers out of a set; others may come in meanwhile."""
+    found = list(numbers)
+    numbers.difference_update(found)
+    return found

@@ -77,6 +77,9 @@ def load_model(
             ) from error
     model.requires_grad_(False)
     model.eval()
+    from hf_bridge.norms import fuse_norms
+
+    fuse_norms(model)
     for module in model.modules():
         # bitsandbytes lays NF4 weights out for a fast product of some CPUs when they are first read in
         # evaluation mode, and that product has no gradient: what is beneath would be trained on nothing.

@@ -63,9 +63,8 @@ class Part:
 
             shard_layers(loaded.model)
         self.stack = HfStack(spec, files, loaded)
-        self._prefix: Prefix | None = None
-        self._decoder: Decoder | None = None
-        self._prompts = 0
+        self._prefixes: dict[int, Prefix] = {}
+        self._decoders: dict[int, tuple[Decoder, int]] = {}
 
     def do(self, call: str, values: Mapping[str, Any]) -> Any:
         """Do this process' part of a call.
@@ -83,6 +82,12 @@ class Part:
             return getattr(self, call)(**values)
         raise ValueError(f"there is no call {call!r}")
 
+    def forget(self, numbers: Sequence[int]) -> None:
+        """Let go of beginnings and of prompts that nobody goes on from."""
+        for number in numbers:
+            self._prefixes.pop(number, None)
+            self._decoders.pop(number, None)
+
     def train_step(self, step: Sequence[Batch], learning_rate: float) -> dict[str, Any]:
         """Take one step of all processes together."""
         weight = sum(batch.weight for batch in step)
@@ -98,39 +103,43 @@ class Part:
         self.stack.apply(learning_rate)
         return {"loss": loss, "rewards": self.stack.step_rewards()}
 
-    def prefill(self, token_ids: Sequence[int]) -> int | None:
-        """Compute a beginning, and keep it here; its length is what the others need to know of it."""
-        self._prefix = self.stack.prefill(token_ids)
-        return None if self._prefix is None else self._prefix.length
+    def prefill(self, token_ids: Sequence[int], number: int) -> int | None:
+        """Compute a beginning, and keep it here under a number; its length is what the others need of it."""
+        prefix = self.stack.prefill(token_ids)
+        if prefix is None:
+            return None
+        self._prefixes[number] = prefix
+        return prefix.length
 
-    def token_losses(self, batch: Batch, prefixed: bool) -> Any:
+    def token_losses(self, batch: Batch, prefix: int | None) -> Any:
         """Compute this process' rows."""
-        return self.stack.token_losses(self._share(batch), self._prefix if prefixed else None)
+        return self.stack.token_losses(self._share(batch), self._kept(prefix))
 
     def logits(self, batch: Batch) -> Any:
         """Compute this process' rows."""
         return self.stack.logits(self._share(batch))
 
-    def label_logits(self, batch: Batch, label_ids: Sequence[int], prefixed: bool) -> Any:
+    def label_logits(self, batch: Batch, label_ids: Sequence[int], prefix: int | None) -> Any:
         """Compute this process' rows."""
-        return self.stack.label_logits(self._share(batch), label_ids, self._prefix if prefixed else None)
+        return self.stack.label_logits(self._share(batch), label_ids, self._kept(prefix))
 
-    def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> None:
+    def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec, number: int) -> None:
         """Begin with this process' prompts; one that has none takes part with another's."""
         mine = prompts[self._group.rank :: self._group.size]
-        self._prompts = len(mine)
-        self._decoder = self.stack.start_decoding(mine or prompts[:1], spec)
+        self._decoders[number] = self.stack.start_decoding(mine or prompts[:1], spec), len(mine)
 
-    def decode(self, tokens: Mapping[int, int], pad_id: int) -> dict[int, Any]:
+    def decode(self, tokens: Mapping[int, int], pad_id: int, number: int) -> dict[int, Any]:
         """Put tokens behind this process' prompts; row -> logits, by the numbers of the whole."""
-        if self._decoder is None:
-            raise ValueError("decoding has not been started")
+        decoder, prompts = self._decoders[number]
         rank, ranks = self._group.rank, self._group.size
         mine = {row // ranks: token for row, token in tokens.items() if row % ranks == rank}
         if tokens and not mine:  # none at all would mean the first step
             mine = {0: pad_id}
-        found = self._decoder.step(mine)
-        return {row * ranks + rank: logits for row, logits in found.items() if row < self._prompts}
+        found = decoder.step(mine)
+        return {row * ranks + rank: logits for row, logits in found.items() if row < prompts}
+
+    def _kept(self, prefix: int | None) -> Prefix | None:
+        return None if prefix is None else self._prefixes[prefix]
 
     def _share(self, batch: Batch) -> Batch:
         return share(batch, self._group.rank, self._group.size)

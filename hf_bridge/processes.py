@@ -150,6 +150,11 @@ class Processes:
         _joined = None
         with suppress(LostProcessError), self.exchange():
             self.send({"call": "end"})
+            self.leave()
+
+    def leave(self) -> None:
+        """Take the connections down, after the last message."""
+        self._torch.distributed.destroy_process_group()
 
     def _broadcast(self, content: bytes | None = None) -> bytes:
         size = self._torch.tensor([0 if content is None else len(content)])

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 from kerastune.errors import ConfigError
 
+#: The penalty of tuned dialogue models, where nothing else is said. Of 37 held-out answers of a tuned Gemma 3
+#: 270M, 6 went round in circles without it and none with it (docs/chat.md).
+DIALOGUE_PENALTY = 1.1
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationSpec:
@@ -28,7 +32,8 @@ class GenerationSpec:
         top_p: Only the likeliest tokens that make up this probability are drawn from.
         repetition_penalty: What the logits of tokens that are in the text already are divided by, or
             multiplied with where they are below zero (transformers' reading of CTRL, Keskar et al. 2019,
-            arXiv:1909.05858); 1 changes nothing.
+            arXiv:1909.05858); 1 changes nothing. Stop tokens are spared, unlike there: the end of an
+            earlier turn stands in every prompt of a dialogue, and would keep the answer from ending.
         seed: Seed of the draws.
     """
 
@@ -117,7 +122,7 @@ def decode(
     """
     names = range(len(prompts)) if names is None else names
     rows = {
-        place: _Row(set(prompt), np.random.default_rng([spec.seed, name]))
+        place: _Row(set(prompt) - set(spec.stop_ids), np.random.default_rng([spec.seed, name]))
         for place, (prompt, name) in enumerate(zip(prompts, names, strict=True))
     }
     decoder = stack.start_decoding(prompts, spec)

@@ -15,7 +15,7 @@ from kerastune.chat.encoders import DialogueEncoder, make_dialogue_encoder
 from kerastune.chat.template import OWN
 from kerastune.config import RunConfig
 from kerastune.config_file import read_config
-from kerastune.decoding import GenerationSpec
+from kerastune.decoding import DIALOGUE_PENALTY, GenerationSpec
 from kerastune.errors import ConfigError, EncodingError
 from kerastune.json_files import read_object
 from kerastune.lora import Factors
@@ -91,6 +91,8 @@ class Speaker:
     def spec(self, **options: Any) -> GenerationSpec:
         """How answers are written: what is asked for, else what the model's generation_config.json says.
 
+        A run whose answers are messages takes `DIALOGUE_PENALTY` where neither says a penalty.
+
         Args:
             options: Fields of `GenerationSpec`; None leaves one to the model.
 
@@ -106,14 +108,16 @@ class Speaker:
         )
 
     def _defaults(self) -> dict[str, Any]:
+        tuned = self.adapter is not None and self.encoder is not None
+        usual = {"repetition_penalty": DIALOGUE_PENALTY} if tuned else {}
         path = self.files.path / _GENERATION_CONFIG
         if not path.is_file():
-            return {}
+            return usual
         said = read_object(path, ConfigError, "fetch the model again")
         found = {"repetition_penalty": said.get("repetition_penalty")}
         if said.get("do_sample"):
-            found |= {name: said.get(name, usual) for name, usual in _SAMPLED.items()}
-        return {name: value for name, value in found.items() if value is not None}
+            found |= {name: said.get(name, otherwise) for name, otherwise in _SAMPLED.items()}
+        return usual | {name: value for name, value in found.items() if value is not None}
 
     def prompt_ids(self, prompt: str | Dialogue, room: int, where: str) -> tuple[int, ...]:
         """The ids behind which the model answers.

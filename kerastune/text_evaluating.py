@@ -12,7 +12,7 @@ from kerastune.atomic import write_text
 from kerastune.chat.encoders import DialogueEncoder
 from kerastune.chat.messages import Dialogue
 from kerastune.chat.reading import Dialogues, read_dialogues
-from kerastune.decoding import Answer, GenerationSpec, answers
+from kerastune.decoding import DIALOGUE_PENALTY, Answer, GenerationSpec, answers
 from kerastune.encoding import Encoded
 from kerastune.errors import ConfigError
 from kerastune.evaluated_scores import METRICS
@@ -96,8 +96,8 @@ def evaluate_texts(
 ) -> dict[str, TextEvaluation]:
     """Evaluate a run on a table of dialogues, and write `metrics.json` into its folder.
 
-    The last answer of each dialogue is generated greedily from what stands before it. Everything is measured
-    with the adapter off and on.
+    The last answer of each dialogue is generated greedily, with `DIALOGUE_PENALTY`, from what stands before
+    it. Everything is measured with the adapter off and on.
 
     Args:
         folder: The run's folder.
@@ -144,6 +144,7 @@ def evaluate_dialogues(
         max_new_tokens=max_new_tokens,
         stop_ids=session.encoder.stop_ids,
         pad_id=session.encoder.tokenizer.pad_id,
+        repetition_penalty=DIALOGUE_PENALTY,
     )
     measured, found = {}, {}
     for name in _states(session.stack, run.config.train.epochs > 0):
@@ -159,7 +160,12 @@ def evaluate_dialogues(
         },
         measured=measured,
         definitions=definitions(),
-        generation={"max_new_tokens": max_new_tokens, "temperature": 0.0, "stop_ids": list(spec.stop_ids)},
+        generation={
+            "max_new_tokens": max_new_tokens,
+            "temperature": spec.temperature,
+            "repetition_penalty": spec.repetition_penalty,
+            "stop_ids": list(spec.stop_ids),
+        },
         samples=tuple(
             Sample(
                 row_id=used.ids[row],

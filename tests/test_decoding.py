@@ -97,6 +97,15 @@ def test_choices_are_those_of_transformers():
     np.testing.assert_allclose(found, expected, atol=0.03)
 
 
+def test_a_stop_token_in_the_prompt_is_not_penalised():
+    stack = TableStack()
+    likeliest = int(stack.table[7].argmax())
+    harsh = {"repetition_penalty": 1e9}
+    assert answers(stack, [[likeliest, 7]], spec(stop_ids=(likeliest,), **harsh)) == [Answer((), True)]
+    (otherwise,) = answers(stack, [[likeliest, 7]], spec(stop_ids=(), **harsh))
+    assert likeliest not in otherwise.token_ids
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("max_new_tokens", 0), ("temperature", -1.0), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.1),

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 
 from hf_bridge.model import HfStack
 from kerastune.cli import main
@@ -13,9 +14,14 @@ accumulate = HfStack.accumulate
 
 def faulty(stack, *arguments):
     if next(STEPS) == 3 and os.environ["RANK"] == os.environ["FAULTY"]:
-        if os.environ["FAULT"] == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise RuntimeError(os.environ["FAULT"])
+        match os.environ["FAULT"]:
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "told to stop":
+                os.kill(os.getppid(), signal.SIGTERM)  # torchrun, which tells all its processes
+                time.sleep(1)
+            case text:
+                raise RuntimeError(text)
     return accumulate(stack, *arguments)
 
 

@@ -13,10 +13,11 @@ import numpy as np
 from hf_bridge.leading import LeadingStack
 from kerastune import processes, read_dataset, train
 from kerastune.batching import make_batch
-from kerastune.decoding import GenerationSpec, answers
+from kerastune.decoding import GenerationSpec, answers, decode
 from kerastune.evaluating import evaluate_file
 from kerastune.preference.reading import read_pairs
 from kerastune.score_file import score_file
+from kerastune.stack import Stack
 
 # 10 rows in steps of 2 x 3: the last batch has one row, for which the second process has nothing.
 OPTIONS = {
@@ -40,6 +41,7 @@ def work(inputs: Path, name: str, shard: str | None) -> None:
     prompts = [example.prompt_ids for example in examples]
     drawn = GenerationSpec(max_new_tokens=4, stop_ids=(1,), pad_id=0, temperature=1.0)
     prefix = session.stack.prefill(prompts[0][:3])
+    session.stack.prefill(prompts[0][:2])  # which leaves the first as it is
     behind = make_batch(
         [type(one)(one.example_id, one.prompt_ids[3:], one.completion_ids) for one in examples],
         rows=5,
@@ -52,13 +54,20 @@ def work(inputs: Path, name: str, shard: str | None) -> None:
         token_losses=session.stack.token_losses(batch),
         token_losses_behind_a_prefix=session.stack.token_losses(behind, prefix),
         logits=session.stack.logits(batch) * batch.padding_mask[..., None],
+        written_in_turns=in_turns(session.stack, prompts, drawn),
         written=[answer.token_ids[:3] for answer in answers(session.stack, prompts, drawn)],
         written_alone=answers(session.stack, prompts[:1], drawn)[0].token_ids,
         held=held(session.stack),
     )
 
 
-def held(stack: object) -> float:
+def in_turns(stack: Stack, prompts: list[tuple[int, ...]], spec: GenerationSpec) -> list[int]:
+    """Continue two lots of prompts at the same time."""
+    lots = decode(stack, prompts[:2], spec), decode(stack, prompts[2:], spec)
+    return [token for pair in zip(*lots, strict=False) for _, token in pair]
+
+
+def held(stack: Stack) -> float:
     """The share of the decoder layers' frozen numbers that this process holds."""
     if not isinstance(stack, LeadingStack):
         return 1.0

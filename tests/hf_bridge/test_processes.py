@@ -116,6 +116,15 @@ def test_a_process_that_is_killed_ends_all_and_what_it_was_in_is_gone_on_with(in
     require_same_adapter(out, alone / "run")
 
 
+def test_what_is_told_to_stop_finishes_its_step_and_keeps_it(inputs, command):
+    out = inputs / "stopped"
+    words = ("--checkpoint-steps", "0", "--out", out)
+    ended = torchrun("tests.hf_bridge.faulty", *command, *words, FAULTY="0", FAULT="told to stop")
+    said = [line.partition("kerastune: ")[2] for line in ended.stderr.splitlines() if "kerastune: " in line]
+    kept = f"{out / 'checkpoint'}: kept after step 3; start again to go on"
+    assert said == [kept, "told to stop (SIGTERM)"], ended.stderr
+
+
 @pytest.mark.parametrize("shard", [(), ("--shard", "fsdp")], ids=["whole", "fsdp"])
 def test_an_error_of_the_second_process_is_said_once_by_the_first(inputs, command, shard):
     out = inputs / f"failed{len(shard)}"
