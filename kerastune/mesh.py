@@ -20,6 +20,10 @@ class Mesh:
     data: int = 1
     model: int = 1
 
+    def __str__(self) -> str:
+        """Say it as `parse_mesh` reads it."""
+        return f"data={self.data},model={self.model}"
+
     @property
     def devices(self) -> int:
         """How many devices it takes."""

@@ -74,7 +74,7 @@ class MeshPlacement(Placement):
         if mesh.devices > len(present):
             raise ConfigError(
                 f"mesh: expected at most the {len(present)} device(s) that JAX finds, received "
-                f"data={mesh.data},model={mesh.model}, {mesh.devices} devices; lower them (a run "
+                f"{mesh}, {mesh.devices} devices; lower them (a run "
                 "that was trained so takes --mesh data=1 or --devices 1)"
             )
         self._mesh, self.multiple = mesh, mesh.data
