@@ -3,19 +3,19 @@
 Memory is `kerastune plan --mesh`'s, for training. Speed is arithmetic and the transfers between the devices
 of a copy, one after the other: arithmetic at the share of the vendors' data sheets that `--utilisation`
 assumes, transfers at their whole rate. Nothing here was measured. Of the meshes of a machine the one is taken
-that splits the model least and fits.
+that splits the model least and fits; if none does, the one with the most rows.
 
     python benchmarks/scaling.py
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from side_by_side import markdown
 
 from kerastune.config import RunConfig
 from kerastune.mesh import Mesh
-from kerastune.planning import Estimate, plan_training
+from kerastune.planning import Estimate, estimate, plan_training
 from kerastune.planning.cost import forward_flops
 
 MODELS = ("gemma-2b", "gemma-7b", "gemma-2-9b", "gemma-2-27b", "llama-3.1-70b")
@@ -52,7 +52,8 @@ MACHINES = (
     Machine(name="TPU v5e-8", device="tpu-v5e", devices=8, flops=197e12, link=100e9),
     Machine(name="8 x H100", device="h100", devices=8, flops=989e12, link=450e9),
     Machine(
-        name="64 hosts of 8 x H100", device="h100", devices=8, hosts=64, flops=989e12, link=450e9, network=50e9,
+        name="64 hosts of 8 x H100", device="h100", devices=8, hosts=64, flops=989e12, link=450e9,
+        network=50e9,
     ),
 )  # fmt: skip
 
@@ -70,8 +71,8 @@ class Speed:
 
 
 def plan(model: str, machine: Machine) -> tuple[Estimate, Mesh]:
-    """The plan of the mesh that splits the model least and fits; of the one that splits most if none does."""
-    found = []
+    """The plan of the mesh that splits the model least and fits; else of the most rows that any mesh has."""
+    found: list[tuple[Estimate, Mesh]] = []
     for dtype in ("auto", "bfloat16"):
         for parts in (1, 2, 4, 8):
             if parts > machine.devices:
@@ -82,7 +83,9 @@ def plan(model: str, machine: Machine) -> tuple[Estimate, Mesh]:
             found.append((plan_training(config, length=_LENGTH, device=machine.device), mesh))
             if found[-1][0].fits:
                 return found[-1]
-    return found[-1]
+    most, mesh = max(found, key=lambda one: (one[0].largest_batch, -one[0].peak))
+    rows = most.largest_batch or most.work.batch_size
+    return estimate(replace(most.work, batch_size=rows), most.device), mesh
 
 
 def ring(devices: int, size: float, rate: float) -> float:
@@ -90,23 +93,23 @@ def ring(devices: int, size: float, rate: float) -> float:
     return 2 * (devices - 1) / devices * size / rate if devices > 1 else 0.0
 
 
-def speed(estimate: Estimate, mesh: Mesh, machine: Machine, utilisation: float) -> Speed:
+def speed(planned: Estimate, mesh: Mesh, machine: Machine, utilisation: float) -> Speed:
     """Expected tokens a second.
 
     A copy sums activations over its devices twice a layer forwards, and twice backwards (Shoeybi et al. 2019,
     arXiv:1909.08053); copies sum the adapter's gradients once a step.
     """
-    work, shape = estimate.work, estimate.work.shape
+    work, shape = planned.work, planned.work.shape
     width = {"float32": 4, "bfloat16": 2}[work.dtype] * shape.width
     rate = machine.flops * utilisation
 
     def sums(tokens: int) -> float:
         return 2 * shape.layers * ring(mesh.model, tokens * width, machine.link)
 
-    scored, trained = _SCORED * _LENGTH, _TRAINED * _LENGTH
+    scored, trained = _SCORED * _LENGTH, work.batch_size // mesh.data * _LENGTH
     forward = forward_flops(shape, scored, _LENGTH, _SCORED, _LABELS) / mesh.model / rate
-    step = estimate.flops / mesh.devices / rate
-    gradients = ring(mesh.data, 4 * estimate.trainable, machine.network or machine.link)
+    step = planned.flops / mesh.devices / rate
+    gradients = ring(mesh.data, 4 * planned.trainable, machine.network or machine.link)
     return Speed(
         training=trained * mesh.data / (step + 2 * sums(trained) + gradients),
         scoring=scored * mesh.data / (forward + sums(scored)),
@@ -123,22 +126,30 @@ def main() -> None:
     lines = []
     for model in MODELS:
         for machine in MACHINES:
-            estimate, mesh = plan(model, machine)
-            need = f"{estimate.peak / 1e9:.1f} of {estimate.device.memory / 1e9:.1f}"
-            line = [model, machine.name, str(mesh), estimate.work.dtype, need]
-            if not estimate.fits:
-                lines.append([*line, "does not fit", "", "", ""])
+            planned, mesh = plan(model, machine)
+            rows = planned.work.batch_size // mesh.data if planned.fits else 0
+            need = f"{planned.peak / 1e9:.1f} of {planned.device.memory / 1e9:.1f}"
+            line = [model, machine.name, str(mesh), planned.work.dtype, need, str(rows or "does not fit")]
+            if not rows:
+                lines.append([*line, "", "", "", ""])
                 continue
-            found = speed(estimate, mesh, machine, args.utilisation)
+            found = speed(planned, mesh, machine, args.utilisation)
             hours = found.device_hours(1e6, mesh.devices)
             billion, wall = 1000 * hours, 1000 * hours / mesh.devices
             rates = [f"{rate:,.0f}" for rate in (found.training, found.scoring)]
             lines.append([*line, *rates, f"{hours:.2f}", f"{billion:,.0f} ({wall:,.1f} h)"])
-    header = ["model", "machine", "mesh", "dtype", "GB a device", "tokens/s, training", "tokens/s, scoring"]
-    header += ["device hours, a million reviews", "a billion (on the machine)"]
+    header = ["model", "machine", "mesh", "dtype", "GB a device", "rows a copy"]
+    header += [
+        "tokens/s, training",
+        "tokens/s, scoring",
+        "device hours, a million reviews",
+        "a billion (on the machine)",
+    ]
     print(markdown(header, lines))
-    print(f"\nRows of {_LENGTH} tokens, {_TRAINED} a copy in training, {_SCORED} in scoring; LoRA rank 16 on")
-    print(f"all linear layers; {args.utilisation:.0%} of the data sheets' operations.")
+    print(
+        f"\nRows of {_LENGTH} tokens, at most {_TRAINED} a copy in training and {_SCORED} in scoring; LoRA rank"
+    )
+    print(f"16 on all linear layers; {args.utilisation:.0%} of the data sheets' operations.")
 
 
 if __name__ == "__main__":
