@@ -146,10 +146,8 @@ def main() -> None:
         "a billion (on the machine)",
     ]
     print(markdown(header, lines))
-    print(
-        f"\nRows of {_LENGTH} tokens, at most {_TRAINED} a copy in training and {_SCORED} in scoring; LoRA rank"
-    )
-    print(f"16 on all linear layers; {args.utilisation:.0%} of the data sheets' operations.")
+    print(f"\nRows of {_LENGTH} tokens, at most {_TRAINED} a copy in training and {_SCORED} in scoring;")
+    print(f"LoRA rank 16 on all linear layers; {args.utilisation:.0%} of the data sheets' operations.")
 
 
 if __name__ == "__main__":
