@@ -157,7 +157,7 @@ class TrainSpec:
         checkpoint_minutes: Minutes from one to the next; 0 goes by the steps alone. Each epoch's end has one.
     """
 
-    epochs: int = 1
+    epochs: int = 2
     batch_size: int = 8
     accumulate: int = 1
     learning_rate: float = 5e-4

@@ -6,7 +6,7 @@ from kerastune.dataset import Dataset, read_dataset
 from tests.data_rows import DATA, near_pairs, plain_lines
 
 REVIEWS = DATA / "reviews"
-AT_LEAST = {"train": 400, "validation": 200, "test": 200, "challenge": 80}
+AT_LEAST = {"train": 400, "more": 400, "validation": 200, "test": 200, "challenge": 80}
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ def parity(
     reviews = packaged_reviews()
     files = [
         *(input or []),
-        *(reviews / f"{name}.tsv" for name in ("train", "validation", "challenge", "test")),
+        *(reviews / f"{name}.tsv" for name in ("train", "more", "validation", "challenge", "test")),
     ]
     datasets = [read_dataset(file, config.task) for file in files]
     print_parity_header(config.model.model)
