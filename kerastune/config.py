@@ -7,6 +7,7 @@ from math import inf
 from typing import Any, Literal
 
 from kerastune.errors import ConfigError
+from kerastune.mesh import Mesh, parse_mesh
 from kerastune.preference.loss import Method, PreferenceLoss
 from kerastune.strict import build, near
 from kerastune.targets import canonical_targets
@@ -46,6 +47,10 @@ class ModelSpec:
         shard: How several processes of torchrun hold the base, on the hf stack: `"fsdp"` lays its decoder
             layers out over them (Zhao et al. 2023, arXiv:2304.11277), for a base that no device holds whole.
             None gives each the whole. Of one process it says nothing.
+        devices: On how many devices the keras stack works on JAX, each with a copy of the model and rows of
+            its own: `devices=4` is `mesh="data=4"`. None is one device.
+        mesh: How devices are arranged on the keras stack on JAX: `"data=2,model=4"` splits each of two copies
+            of the model over four devices; see `kerastune.mesh`.
     """
 
     model: str = "gemma3-270m"
@@ -54,6 +59,8 @@ class ModelSpec:
     dtype: Dtype = "auto"
     quantize: Quantize | None = None
     shard: Shard | None = None
+    devices: int | None = None
+    mesh: str | None = None
 
     def __post_init__(self) -> None:
         if self.stack == "hf":
@@ -67,6 +74,26 @@ class ModelSpec:
         )
         alone = self.stack == "hf" and self.quantized is None
         _check("shard", self.shard, self.shard is None or alone, "none but on the hf stack without quantize")
+        for name in ("devices", "mesh"):
+            value = getattr(self, name)
+            if value is not None and (self.stack == "hf" or self.backend not in (None, "jax")):
+                where = "the hf stack, which takes torchrun" if self.stack == "hf" else str(self.backend)
+                raise ConfigError(
+                    f"{name}: expected none on {where}, received {value!r}; leave it out, or use the keras "
+                    "stack on jax"
+                )
+        count = self.devices
+        _check("devices", count, count is None or 0 < count < 10**6, "a positive whole number")
+        _check("devices", count, None in (count, self.mesh), "none beside --mesh, which says how many")
+        if self.grid is not None and self.grid.model > 1:
+            _check("quantize", self.quantize, self.quantize is None, "none with a mesh that splits the model")
+
+    @property
+    def grid(self) -> Mesh | None:
+        """The mesh that `devices` or `mesh` asks for; None where neither does."""
+        if self.mesh is not None:
+            return parse_mesh(self.mesh)
+        return None if self.devices is None else Mesh(data=self.devices)
 
     @property
     def quantized(self) -> Quantized | None:

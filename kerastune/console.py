@@ -63,6 +63,7 @@ def print_plan(plan: Plan) -> None:
         f"model     {plan.config.model.model}, {info.parameters:,} parameters, "
         f"on {info.stack}/{info.backend}, {info.device}, {info.dtype}"
         + (f" ({info.dtype_reason})" if info.dtype_reason else "")
+        + (f"\ndevices   {info.placement}" if info.placement else "")
         + f"\n{trains}"
         f"prompt    template {plan.template}"
         + (f", labels said {' / '.join(plan.words)}{shown}" if plan.words else "")

@@ -11,7 +11,9 @@ def print_estimate(plan: Estimate) -> None:
     work = plan.work
     quantised = f", linear layers in {work.quantization}" if work.quantization else ""
     computes = f"{work.stack}/{work.backend} on {plan.device.name}, {work.dtype}{quantised}"
-    table = Table(title=f"{computes}, {work.batch_size} rows of {work.length} tokens", show_header=False)
+    mesh = f"; each of {work.mesh.devices} devices, {work.mesh}" if work.mesh.devices > 1 else ""
+    title = f"{computes}, {work.batch_size} rows of {work.length} tokens{mesh}"
+    table = Table(title=title, show_header=False)
     table.add_column("")
     table.add_column("", justify="right")
     for name, count in (("parameters", plan.parameters), ("trainable parameters", plan.trainable)):

@@ -31,6 +31,7 @@ _ACCELERATORS = {
     "t4": Device("T4", "gpu", int(14.6 * GIB), fast_bfloat16=False),
     "l4": Device("L4", "gpu", int(22.0 * GIB), fast_bfloat16=True),
     "a100": Device("A100 40 GB", "gpu", int(39.4 * GIB), fast_bfloat16=True),
+    "h100": Device("H100", "gpu", int(79.1 * GIB), fast_bfloat16=True),
     "h200": Device("H200", "gpu", int(139.8 * GIB), fast_bfloat16=True),
     "tpu-v5e": Device("TPU v5e, one chip", "tpu", int(15.7 * GIB), fast_bfloat16=True),
 }
@@ -40,8 +41,8 @@ def get_device(name: str) -> Device:
     """Find a device by name.
 
     Args:
-        name: `"t4"`, `"l4"`, `"a100"`, `"h200"`, `"tpu-v5e"`, `"cpu"` for this machine's memory, or the
-            gigabytes (10^9 bytes) of another GPU.
+        name: `"t4"`, `"l4"`, `"a100"`, `"h100"`, `"h200"`, `"tpu-v5e"`, `"cpu"` for this machine's memory, or
+            the gigabytes (10^9 bytes) of another GPU.
 
     Raises:
         ConfigError: There is no such device.

@@ -36,6 +36,7 @@ class StackInfo:
         parameters: How many the base has.
         trainable: How many of the adapter are trained.
         dtype_reason: Why the dtype is this one.
+        placement: Over which devices it is laid out, and how much of it; empty for one device.
     """
 
     stack: str
@@ -45,6 +46,7 @@ class StackInfo:
     parameters: int
     trainable: int
     dtype_reason: str = ""
+    placement: str = ""
 
 
 def quantised_dtype(quantize: str | None, dtype: str) -> str:

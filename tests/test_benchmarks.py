@@ -78,3 +78,54 @@ def test_the_accelerators_script_on_a_small_shape(tmp_path):
         line = next(line for line in done.stdout.splitlines() if line.startswith(f"| small | {side} |"))
         assert line.split(" | ")[2] == f"{2 * 2 * 16 / result['seconds']:,.0f}"
         assert result["share"] > 0
+
+
+PROGRAM = """HloModule jit_run
+
+%body (p: f32[9]) -> f32[9] {
+  %p = f32[9]{0} parameter(0)
+}
+
+ENTRY %main.9_spmd (a: f32[4,8], b: pred[]) -> (f32[8,8], f32[2]) {
+  %a = f32[4,8]{1,0} parameter(0), sharding={devices=[2,1]<=[2]}
+  %b = pred[] parameter(1)
+  %whole = f32[8,8]{1,0} all-gather(%a), channel_id=1, replica_groups=[1,2]<=[2], dimensions={0}
+  %sums = (f32[2]{0}, bf16[3]{0}) all-reduce(%c, %d), channel_id=2, to_apply=%add
+  %more = s32[] all-reduce(%e), channel_id=3, to_apply=%add
+  ROOT %both = (f32[8,8]{1,0}, f32[2]{0}) tuple(%whole, %f)
+}
+"""
+
+
+def test_the_collectives_of_a_compiled_program(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import collectives
+
+    program = collectives.read_program(PROGRAM)
+    assert program.arguments == 4 * 8 * 4 + 1  # of the entry's parameters alone
+    assert program.collectives == {"all-gather": (1, 256), "all-reduce": (2, 2 * 4 + 3 * 2 + 4)}
+    assert str(program) == "1 all-gather, 0.3 kB; 2 all-reduce, 0.0 kB"
+
+
+def test_what_a_mesh_is_expected_to_do(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import scaling
+
+    of = {machine.name: machine for machine in scaling.MACHINES}
+    plan, mesh = scaling.plan("llama-3.1-70b", of["8 x H100"])
+    # 141 GB of bfloat16 fit on no device, and with the activations of 8 rows on no two.
+    assert (str(mesh), plan.fits) == ("data=2,model=4", True)
+    fewer = scaling.plan("gemma-2-27b", of["TPU v5e-8"])[0]
+    assert (fewer.fits, fewer.work.batch_size) == (True, fewer.largest_batch)
+    assert fewer.largest_batch < 8
+    assert not scaling.plan("gemma-2-27b", of["2 x T4"])[0].fits
+    found = scaling.speed(plan, mesh, of["8 x H100"], 0.4)
+    # 2 operations a parameter and token, and less for what waits.
+    most = 8 * 989e12 * 0.4 / (2 * plan.work.shape.backbone)
+    assert 0.8 * most < found.scoring < most
+    assert 0.4 * most < found.training < 0.5 * most
+    assert found.device_hours(1e6, 8) == pytest.approx(8 * 64e6 / found.scoring / 3600)
+    twice = scaling.speed(plan, mesh, of["8 x H100"], 0.8)
+    assert found.scoring < twice.scoring < 2 * found.scoring  # transfers are no faster
+    assert scaling.ring(1, 1e9, 1e9) == 0
+    assert scaling.ring(4, 1e9, 1e9) == 1.5

@@ -15,7 +15,7 @@ def plan(
     device: Annotated[
         str | None,
         typer.Option(
-            help="t4, l4, a100, h200, tpu-v5e, cpu for this machine's memory, or a GPU's gigabytes.",
+            help="t4, l4, a100, h100, h200, tpu-v5e, cpu for this machine's memory, or a GPU's gigabytes.",
             show_default="what is here",
         ),
     ] = None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from kerastune.decoding import GenerationSpec
 from kerastune.keras_stack.compiling import compiled
+from kerastune.keras_stack.placement import Placement
 
 # Prompts and answers are laid out in multiples of this, so that few lengths are compiled.
 _MULTIPLE = 64
@@ -20,9 +21,10 @@ class Generator:
 
     Args:
         causal_lm: A KerasHub causal language model.
+        placement: Where it is; the caches are split by their rows.
     """
 
-    def __init__(self, causal_lm: Any) -> None:
+    def __init__(self, causal_lm: Any, placement: Placement) -> None:
         takes_images = "img_embeddings" in inspect.signature(causal_lm._build_cache).parameters
 
         def fill(token_ids: Any, padding_mask: Any) -> Any:
@@ -34,11 +36,14 @@ class Generator:
             logits, _, cache = causal_lm.call_with_cache(tokens, cache, index)
             return ops.cast(logits[:, 0], "float32"), cache
 
-        self._fill, self._step = compiled(causal_lm, fill), compiled(causal_lm, step)
+        self._multiple = placement.multiple
+        self._fill = compiled(causal_lm, fill, placement, "rows")
+        self._step = compiled(causal_lm, step, placement, ("whole", "rows"))
 
     def start(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
         """Read prompts; see `Stack.start_decoding`."""
-        return CachedDecoder(self._fill, self._step, prompts, spec)
+        spare = -len(prompts) % self._multiple  # rows that nobody reads, where the others do not divide
+        return CachedDecoder(self._fill, self._step, [*prompts, *[prompts[0]] * spare], spec)
 
 
 class CachedDecoder:

@@ -13,9 +13,7 @@ _ONE = np.float32(1)
 
 def batch_inputs(batch: Batch, share: np.float32 = _ONE) -> dict[str, Any]:
     """A batch's arrays by the names that the models know; its losses come out multiplied by `share`."""
-    inputs: dict[str, Any] = {
-        "token_ids": batch.token_ids,
-        "padding_mask": batch.padding_mask,
+    inputs: dict[str, Any] = text_inputs(batch) | {
         "answer_positions": batch.answer_positions,
         "answer_ids": batch.answer_ids,
     }
@@ -32,6 +30,11 @@ def batch_inputs(batch: Batch, share: np.float32 = _ONE) -> dict[str, Any]:
     if batch.choices:  # a row each, because Keras takes every array apart by rows
         inputs["choices"] = np.tile(np.array(batch.choices, np.int32), (len(batch.token_ids), 1))
     return inputs
+
+
+def text_inputs(batch: Batch) -> dict[str, Any]:
+    """A batch's tokens alone."""
+    return {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
 
 
 def past_input(prefix: Prefix | None) -> dict[str, Any]:

@@ -27,17 +27,19 @@ import keras
 from kerastune.errors import ModelError
 from kerastune.extras import require
 from kerastune.keras_stack.families import FAMILIES, SIZES, Family
+from kerastune.keras_stack.placement import Placement
 from kerastune.keras_stack.weights import NORMS, assign_weights
 from kerastune.models import ModelFiles
 from kerastune.models.hf_config import SLIDING, Config, layer_types, rope_of, with_defaults
 
 
-def load_model(files: ModelFiles, dtype: str) -> tuple[Any, Any]:
+def load_model(files: ModelFiles, dtype: str, placement: Placement) -> tuple[Any, Any]:
     """Load a model that takes arrays: without its preprocessor.
 
     Args:
         files: The model, of either layout.
         dtype: Of its weights and its computation.
+        placement: Where it goes.
 
     Returns:
         The KerasHub backbone, and the causal language model around it.
@@ -49,22 +51,25 @@ def load_model(files: ModelFiles, dtype: str) -> tuple[Any, Any]:
     models = require("keras_hub", "keras").models
     load = _load_preset if files.layout == "keras" else _load_checkpoint
     try:
-        return load(models, files, dtype)
+        return load(models, files, dtype, placement)
     except (ValueError, TypeError, LookupError, OSError, NotImplementedError) as error:
         reason = f"no {error} in its config.json" if isinstance(error, KeyError) else str(error)
         reason = " ".join(reason.split())[:300]
         raise ModelError(f"{files.name}: KerasHub cannot load {files.path}: {reason}") from error
 
 
-def _load_preset(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, Any]:
+def _load_preset(models: Any, files: ModelFiles, dtype: str, placement: Placement) -> tuple[Any, Any]:
     """Load a KerasHub preset."""
     backbone = models.Backbone.from_preset(str(files.path), dtype=dtype)
+    # Read onto one device first: Keras reads a preset's weights into variables that are there.
+    placement.plan(backbone)
+    placement.variables(backbone.variables)
     if any(type(backbone).__name__ == f"{family.keras}Backbone" for family in FAMILIES.values()):
         _pass_on(backbone)
     return backbone, models.CausalLM.from_preset(str(files.path), backbone=backbone, preprocessor=None)
 
 
-def _load_checkpoint(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, Any]:
+def _load_checkpoint(models: Any, files: ModelFiles, dtype: str, placement: Placement) -> tuple[Any, Any]:
     """Load a Hugging Face layout folder."""
     kind = files.config.get("model_type")
     if kind not in FAMILIES:
@@ -84,7 +89,9 @@ def _load_checkpoint(models: Any, files: ModelFiles, dtype: str) -> tuple[Any, A
             _set_rope(block, rope_of(config, layer_type), config)
             if kind.startswith("gemma"):
                 _set(block.attention, use_sliding_window_attention=layer_type == SLIDING)
-        assign_weights(backbone, files, config["tie_word_embeddings"], family.norms)
+        placement.plan(backbone)
+        assign_weights(backbone, files, config["tie_word_embeddings"], family.norms, placement)
+    placement.variables(backbone.variables)
     return backbone, getattr(models, f"{family.keras}CausalLM")(backbone=backbone, preprocessor=None)
 
 

@@ -14,7 +14,7 @@ from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
-from kerastune.keras_stack.inputs import batch_inputs, past_input
+from kerastune.keras_stack.inputs import batch_inputs, past_input, text_inputs
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.models.cache import cache_root
@@ -49,8 +49,10 @@ class KerasStack:
         self._device, self._dtype, self._why = hardware.kind, decision.dtype, decision.reason
         # Not before: these import Keras, which takes its backend then.
         from kerastune.keras_stack.loading import load_model
+        from kerastune.keras_stack.placement import placement_of
 
-        self._backbone, self._causal_lm = load_model(files, self._dtype)
+        self._placement = placement_of(spec.grid)
+        self._backbone, self._causal_lm = load_model(files, self._dtype, self._placement)
         self._backbone.trainable = False
         self._parameters = int(self._backbone.count_params())
         if spec.quantized is not None:
@@ -73,8 +75,9 @@ class KerasStack:
             int(np.prod(variable.shape)) for lora in self._adapters.values() for variable in (lora.a, lora.b)
         )
         return StackInfo(
-            "keras", self._backend, self._device, self._dtype, self._parameters, trainable, self._why
-        )
+            "keras", self._backend, self._device, self._dtype, self._parameters, trainable, self._why,
+            self._placement.note,
+        )  # fmt: skip
 
     @property
     def backbone(self) -> Any:
@@ -152,7 +155,7 @@ class KerasStack:
         weight = sum(batch.weight for batch in step)
         # Keras averages accumulated gradients over the batches; the loss is over the step's tokens.
         share = np.float32(len(step) / weight)
-        found = [compiled(batch_inputs(batch, share)) for batch in step]
+        found = [compiled(batch_inputs(self._placement.rows(batch), share)) for batch in step]
         self._rewards = [
             Rewards(pairs=len(batch.example_ids), **{name: one[name] for name in one if name != "loss"})
             for batch, one in zip(step, found, strict=True)
@@ -171,7 +174,7 @@ class KerasStack:
         model = self._answer_model
         if self._step is None or model.preference != preference:
             model.preference = preference
-            self._step = training_step(model, self._optimizer)
+            self._step = training_step(model, self._optimizer, self._placement)
         return self._step
 
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
@@ -188,15 +191,17 @@ class KerasStack:
 
     def token_losses(self, batch: Batch, prefix: Prefix | None = None) -> NDArray[np.float32]:
         """Compute each answer token's loss; see `Stack.token_losses`."""
-        inputs = batch_inputs(replace(batch, preference=None)) | past_input(prefix)
-        return np.asarray(self._program("answers", lambda: self._answer_model)(inputs))
+        rows = self._placement.rows(replace(batch, preference=None))
+        losses = self._program("answers", lambda: self._answer_model)(batch_inputs(rows) | past_input(prefix))
+        return np.asarray(losses)[: len(batch.token_ids)]
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the logits after every token; see `Stack.logits`."""
         from kerastune.keras_stack.loss import LogitsModel
 
-        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask}
-        return np.asarray(self._program("logits", lambda: LogitsModel(self._backbone))(inputs))
+        inputs = text_inputs(self._placement.rows(batch))
+        logits = self._program("logits", lambda: LogitsModel(self._backbone))(inputs)
+        return np.asarray(logits)[: len(batch.token_ids)]
 
     def label_logits(
         self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
@@ -206,15 +211,15 @@ class KerasStack:
 
         key = tuple(label_ids)
         labels_of = self._program(key, lambda: LabelModel(self._backbone, key))
-        inputs = {"token_ids": batch.token_ids, "padding_mask": batch.padding_mask} | past_input(prefix)
-        return np.asarray(labels_of(inputs))
+        inputs = text_inputs(self._placement.rows(batch)) | past_input(prefix)
+        return np.asarray(labels_of(inputs))[: len(batch.token_ids)]
 
     def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
         """Begin to continue prompts; see `Stack.start_decoding`."""
         from kerastune.keras_stack.generation import Generator
 
         if self._generator is None:
-            self._generator = Generator(self._causal_lm)
+            self._generator = Generator(self._causal_lm, self._placement)
         return self._generator.start(prompts, spec)
 
     def get_adapter(self) -> dict[str, Factors]:
@@ -278,5 +283,5 @@ class KerasStack:
         from kerastune.keras_stack.programs import forward
 
         if key not in self._programs:
-            self._programs[key] = forward(make_model())
+            self._programs[key] = forward(make_model(), self._placement)
         return self._programs[key]

@@ -11,38 +11,43 @@ from typing import Any
 import keras
 
 from kerastune.keras_stack.compiling import compiled
+from kerastune.keras_stack.placement import Placement
 
 #: Inputs of a model, by name, or one array -> its outputs.
 Forward = Callable[[Any], Any]
 
 
-def forward(model: Any) -> Forward:
+def forward(model: Any, placement: Placement) -> Forward:
     """Compile a model's forward pass, without dropout.
 
     Args:
         model: A Keras model whose `built` is set; the variables that it has now are its variables for good.
+        placement: Where it is.
 
     Returns:
         Inputs -> outputs, as the backend's arrays or numpy's.
     """
     if keras.config.backend() == "jax":
-        return compiled(model, model.call)
+        return compiled(model, model.call, placement)
     return lambda inputs: model.predict_on_batch(inputs)
 
 
-def training_step(model: Any, optimizer: Any) -> Callable[[Mapping[str, Any]], dict[str, float]]:
+def training_step(
+    model: Any, optimizer: Any, placement: Placement
+) -> Callable[[Mapping[str, Any]], dict[str, float]]:
     """Compile a training step.
 
     Args:
         model: An `AnswerModel`; its `preference` of now is the step's for good.
         optimizer: A Keras optimizer that is built, which may accumulate gradients.
+        placement: Where they are.
 
     Returns:
         Inputs -> the loss before the step, as `"loss"`, and the means of the pairs' rewards, if there are
         pairs; model and optimizer have taken the step.
     """
     if keras.config.backend() == "jax":
-        return _JaxStep(model, optimizer)
+        return _JaxStep(model, optimizer, placement)
     model.compile(optimizer=optimizer)
 
     def step(inputs: Mapping[str, Any]) -> dict[str, float]:
@@ -59,9 +64,11 @@ def _values(variables: Sequence[Any]) -> list[Any]:
 class _JaxStep:
     """A training step on JAX, which returns what training changes and nothing else."""
 
-    def __init__(self, model: Any, optimizer: Any) -> None:
+    def __init__(self, model: Any, optimizer: Any, placement: Placement) -> None:
         import jax
 
+        placement.variables([*model.variables, *optimizer.variables])
+        self._placement = placement
         self._trainable, self._optimizer = model.trainable_variables, optimizer
         self._fixed = model.non_trainable_variables
         weights = {id(weight) for weight in model.weights}
@@ -84,12 +91,15 @@ class _JaxStep:
             trainable, moments = optimizer.stateless_apply(moments, gradients, trainable)
             return {"loss": loss, **means}, trainable, moments, draws
 
-        self._run = jax.jit(run)
+        self._run = placement.jit(run)
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, float]:
         optimizer = self._optimizer.variables
         found, *changed = self._run(
-            _values(self._trainable), _values(optimizer), _values(self._fixed), dict(inputs)
+            _values(self._trainable),
+            _values(optimizer),
+            _values(self._fixed),
+            self._placement.inputs(dict(inputs)),
         )
         for variables, values in zip((self._trainable, optimizer, self._draws), changed, strict=True):
             for variable, value in zip(variables, values, strict=True):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from kerastune.errors import ModelError
 from kerastune.keras_stack.geometry import Geometry
+from kerastune.keras_stack.placement import Placement
 from kerastune.models import ModelFiles
 from kerastune.models.stored import checkpoint_files
 from kerastune.targets import KERAS_TO_HF, module_path
@@ -52,7 +52,13 @@ class _Place:
     arrange: Callable[[NDArray[Any]], NDArray[Any]]
 
 
-def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[str, str] = NORMS) -> None:
+def assign_weights(
+    backbone: Any,
+    files: ModelFiles,
+    tied: bool,
+    norms: Mapping[str, str] = NORMS,
+    placement: Placement | None = None,
+) -> None:
     """Let a backbone that is being built under a `keras.StatelessScope` begin with a checkpoint's weights.
 
     The scope's end reads each tensor, when it makes the variable. A backbone that is built first and given
@@ -63,6 +69,7 @@ def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[
         files: The checkpoint.
         tied: Whether the head is the embedding.
         norms: KerasHub's name of a norm in a decoder layer -> Hugging Face's.
+        placement: Where the weights go; one device when None.
 
     Raises:
         ModelError: A weight is missing, has another shape, or has no place in the backbone.
@@ -87,7 +94,7 @@ def assign_weights(backbone: Any, files: ModelFiles, tied: bool, norms: Mapping[
                 f"{files.path}: {place.source}: under this config.json KerasHub expected the shape "
                 f"{place.shape}, received {shape}; use --stack hf"
             )
-        place.variable._initializer = _reader(path, name, place.arrange)
+        place.variable._initializer = _reader(path, name, place, placement or Placement())
 
 
 def _tensors(files: ModelFiles) -> dict[str, tuple[Path, str, tuple[int, ...]]]:
@@ -103,14 +110,14 @@ def _tensors(files: ModelFiles) -> dict[str, tuple[Path, str, tuple[int, ...]]]:
     return found
 
 
-def _reader(path: Path, name: str, arrange: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[..., Any]:
+def _reader(path: Path, name: str, place: _Place, placement: Placement) -> Callable[..., Any]:
     """A Keras initializer that reads a tensor."""
 
     def read(_: tuple[int, ...], dtype: str) -> Any:
         # A file that stays open keeps what was read of it in memory beside the tensors.
         with safe_open(path, framework="np") as handle:
             tensor = handle.get_tensor(name)
-        return keras.ops.convert_to_tensor(arrange(tensor), dtype=dtype)
+        return placement.weight(place.variable, place.arrange(tensor), dtype)
 
     return read
 

@@ -3,6 +3,7 @@
 from kerastune.config import Quantize, RunConfig
 from kerastune.devices import Device, get_device
 from kerastune.errors import ConfigError, ModelError
+from kerastune.mesh import Mesh
 from kerastune.models import ModelFiles
 from kerastune.models.stored import stored_dtype
 from kerastune.objective import Objective
@@ -114,6 +115,7 @@ def _work(
         choices=choices,
         quantization=quantization,
         stored_dtype=stored_dtype,
+        mesh=config.model.grid or Mesh(),
     )
     return work, device
 

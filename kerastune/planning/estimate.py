@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from kerastune.config import LoraSpec, Quantize
 from kerastune.devices import Device
+from kerastune.mesh import Mesh
 from kerastune.planning.cost import head_rows, step_flops
 from kerastune.planning.memory import (
     DTYPE_BYTES,
@@ -35,6 +36,7 @@ class Work:
         choices: Rows of the head there: the labels' alone, or 0 for the whole vocabulary's.
         quantization: How the base's linear layers are held, if not in `dtype`.
         stored_dtype: Of the weights on disk.
+        mesh: How the devices are arranged, each of which has its part of the weights and of the rows.
     """
 
     shape: Shape
@@ -49,18 +51,21 @@ class Work:
     choices: int = 0
     quantization: Quantize | None = None
     stored_dtype: str = "bfloat16"
+    mesh: Mesh = Mesh()  # noqa: RUF009
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a training needs, and what there is.
+    """What a training needs of each device, and what that has.
+
+    Simulated devices of a CPU share its memory: there the bytes are of all of them.
 
     Args:
         work: The training.
-        device: Where it runs.
+        device: Where it runs, or each of the devices of its mesh.
         parameters: Of the base.
         trainable: Of the adapter.
-        flops: Operations of an optimizer step.
+        flops: Operations of an optimizer step, on all devices together.
         weights: Bytes of the base.
         state: Bytes of what is trained: weights, gradients, two moments.
         activations: Bytes of activations.
@@ -148,12 +153,14 @@ def estimate(work: Work, device: Device) -> Estimate:
 def _estimate(work: Work, device: Device) -> Estimate:
     shape, runtime = work.shape, runtime_of(work.stack, work.backend, device.kind)
     trainable = shape.trainable(work.lora, work.stack)
-    weights = weight_bytes(shape, work.dtype, work.quantization)
-    rows, positions = head_rows(shape, work.choices), work.batch_size * work.answers
-    activations = activation_bytes(
-        shape, work.lora, work.batch_size, work.length, work.dtype, whole_attention=runtime.whole_attention
+    sharing = work.mesh.devices if device.kind == "cpu" else 1
+    weights = sharing * weight_bytes(shape, work.dtype, work.quantization, work.mesh.model)
+    own = -(-work.batch_size // work.mesh.data)  # rows of zero weight fill up where they do not divide
+    batch_size, head = own * work.mesh.data, head_rows(shape, work.choices)
+    activations = sharing * activation_bytes(
+        shape, work.lora, own, work.length, work.dtype, whole_attention=runtime.whole_attention
     )
-    tokens = work.batch_size * work.length
+    tokens, positions = batch_size * work.length, batch_size * work.answers
     mapped = (
         work.stored_dtype == work.dtype and work.stack == "hf"
     )  # torch computes with the file's own pages
@@ -164,13 +171,13 @@ def _estimate(work: Work, device: Device) -> Estimate:
         device=device,
         parameters=shape.parameters,
         trainable=trainable,
-        flops=work.accumulate * step_flops(shape, trainable, tokens, work.length, positions, rows),
+        flops=work.accumulate * step_flops(shape, trainable, tokens, work.length, positions, head),
         weights=weights,
-        state=state_bytes(trainable, work.accumulate),
+        state=sharing * state_bytes(trainable, work.accumulate),
         activations=int(runtime.activations * activations),
-        logits=logits_bytes(positions, rows, runtime.logits),
+        logits=sharing * logits_bytes(own * work.answers, head, runtime.logits),
         runtime=int(runtime.imported + runtime.compiled + (runtime.held - 1) * weights),
         loading=int(runtime.imported + weights + read + heads_read),
-        measured=runtime.measured,
+        measured=runtime.measured and work.mesh.devices == 1,
         largest_batch=0,
     )

@@ -15,8 +15,8 @@ _FLOAT32 = 4
 _NF4_BLOCK = 64
 
 
-def weight_bytes(shape: Shape, dtype: str, quantization: Quantize | None = None) -> int:
-    """Bytes of the frozen base.
+def weight_bytes(shape: Shape, dtype: str, quantization: Quantize | None = None, parts: int = 1) -> int:
+    """Bytes of the frozen base, or of a device's part of it.
 
     Quantised are the decoder layers' linear layers; embedding, head, norms and biases stay in `dtype`. NF4
     has 4 bits a weight and a float32 scale for each block of 64 (Dettmers et al. 2023, arXiv:2305.14314,
@@ -25,7 +25,9 @@ def weight_bytes(shape: Shape, dtype: str, quantization: Quantize | None = None)
     Args:
         shape: The base.
         dtype: Of the weights that are not quantised.
-        quantization: How the others are.
+        quantization: How the others are; not where the base is split.
+        parts: Over how many devices the linear layers, embedding and head are split; norms and biases are
+            whole on each.
 
     Example:
         >>> from kerastune.planning.known import known_shape
@@ -35,7 +37,8 @@ def weight_bytes(shape: Shape, dtype: str, quantization: Quantize | None = None)
     """
     size = DTYPE_BYTES[dtype]
     if quantization is None:
-        return shape.parameters * size
+        split = shape.backbone + shape.head * (1 if shape.tied else 2)
+        return (shape.parameters - split + split // parts) * size
     outputs = shape.layers * sum(out for out, _ in shape.linear.values())
     rest = (shape.parameters - shape.backbone) * size
     if quantization == "nf4":

@@ -163,3 +163,29 @@ def test_devices(tmp_path):
     (tmp_path / "a" / "memory.max").write_text("3000\n")
     (group / "memory.max").write_text("5000\n")
     assert _container_limit(tmp_path, tmp_path / "own") == 3000
+
+
+def test_each_device_of_a_mesh_has_its_part():
+    def planned(mesh, device="h100", batch_size=16):
+        options = {"model": "llama-3-8b", "batch_size": batch_size, "mesh": mesh}
+        return plan_training(RunConfig().with_options(options), length=64, device=device)
+
+    one, copies, parts = planned(None, batch_size=8), planned("data=2"), planned("data=2,model=4")
+    shape = known_shape("llama-3-8b")
+    norms = (2 * shape.layers + 1) * shape.width
+    assert parts.weights == 2 * ((shape.parameters - norms) // 4 + norms)
+    assert (copies.weights, copies.state) == (one.weights, one.state)
+    assert (copies.activations, copies.logits) == (one.activations, one.logits)
+    assert copies.flops == parts.flops == 2 * one.flops
+    assert copies.largest_batch == 2 * one.largest_batch
+    assert planned("data=2", batch_size=15).flops == copies.flops  # a row of zero weight fills up
+    # Simulated devices have one memory.
+    assert planned("data=2,model=4", "cpu").weights == pytest.approx(
+        2 * planned(None, "cpu").weights, rel=1e-3
+    )
+
+
+def test_the_printed_plan_says_what_it_is_of(capsys):
+    words = ["plan", "--model", "gemma-2b", "--device", "h100", "--batch-size", "8", "--mesh"]
+    assert main([*words, "data=2,model=2"]) == 0
+    assert "each of 4 devices, data=2,model=2" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,39 @@
+"""Batches whose rows divide: rows of zero weight behind the others, as batching itself has them."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from kerastune.batching import Batch
+
+
+def pad_rows(batch: Batch, multiple: int) -> Batch:
+    """Add rows of zero weight until the rows divide; of pairs, to each half alike.
+
+    Args:
+        batch: The rows.
+        multiple: What the number of rows, or of pairs, shall be a multiple of.
+
+    Returns:
+        The batch itself where it divides already.
+    """
+    sides = 1 if batch.preference is None else 2
+    each = len(batch.token_ids) // sides
+    wanted = -(-each // multiple) * multiple
+    if wanted == each:
+        return batch
+    own = np.arange(wanted)
+    real = np.tile(own < each, sides)
+    places = np.concatenate([np.where(own < each, own, 0) + side * each for side in range(sides)])
+    mask = batch.padding_mask[places]
+    mask[~real] = False
+    mask[~real, 0] = True  # a row of nothing but padding would have no key to attend to
+    return replace(
+        batch,
+        token_ids=batch.token_ids[places],
+        padding_mask=mask,
+        answer_positions=batch.answer_positions[places],
+        answer_ids=batch.answer_ids[places],
+        answer_weights=batch.answer_weights[places] * real[:, None].astype(np.float32),
+        reference=None if batch.reference is None else batch.reference[places],
+    )
