@@ -43,6 +43,7 @@ class Trainer:
             [{"params": [flat.values], "weight_decay": flat.decay} for flat in self._flat],
             lr=spec.learning_rate,
             betas=(0.9, _BETA_2),
+            fused=True,
         )
         self._steps = 0
 
@@ -133,7 +134,7 @@ class Trainer:
         self._steps = int(state["optimizer.steps"])
         for flat in self._flat:
             self._optimizer.state[flat.values] = {
-                "step": torch.tensor(float(self._steps)),
+                "step": torch.tensor(float(self._steps), device=flat.values.device),
                 **{kind: torch.zeros_like(flat.values) for kind in _MOMENTS},
             }
         for (module, name), parameter in self._trained.items():
