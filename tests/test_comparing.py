@@ -70,7 +70,8 @@ def test_a_failing_line_is_the_status_of_the_command(monkeypatch, capsys, measur
 
     def prove(config, datasets, *, on_line):
         assert config.model.model == "m"
-        assert len(datasets) == 4
+        names = [dataset.source.stem for dataset in datasets]
+        assert names == ["train", "more", "validation", "challenge", "test"]
         on_line(line)
         return (line,)
 
