@@ -127,7 +127,7 @@ def test_the_command(capsys):
         (["--device", "t5"], "device: expected t4, l4, "),
         (
             ["--device", "t4", "--quantize", "int3"],
-            "quantize: expected 'nf4' or 'int8' or 'int4', ",
+            "quantize: expected 'nf4' or 'int8' or 'int4' or 'none', ",
         ),
         (["--device", "t4", "--length", "1"], "length: expected 2 or more, received 1"),
     ):
