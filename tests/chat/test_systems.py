@@ -162,7 +162,7 @@ def test_talking_with_a_llama_3_in_4_bits(stack, quantize, chat_model, chat_file
     assert f"<|start_header_id|>system<|end_header_id|>↵↵{TEXTS[6].replace(' ', '·')}<|eot_id|>" in shown
     assert f"<|start_header_id|>assistant<|end_header_id|>↵↵⟦{TEXTS[3].replace(' ', '·')}<|eot_id|>⟧" in shown
     options = {"stack": stack, "quantize": quantize, "dtype": "float32"}
-    speaker = open_speaker(str(model), options, chat=True)
+    speaker = open_speaker(str(model), options, chat=True, template="llama3")
     special = speaker.tokenizer.special_ids
     assert speaker.spec().stop_ids == (special["<|eot_id|>"], special["<|end_of_text|>"])
     prompts = [speaker.prompt_ids(text, 8, "a prompt") for text in (TEXTS[0], "?", TEXTS[6])]
