@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastune.batching import Batch
 
@@ -22,9 +23,23 @@ def pad_rows(batch: Batch, multiple: int) -> Batch:
     wanted = -(-each // multiple) * multiple
     if wanted == each:
         return batch
-    own = np.arange(wanted)
-    real = np.tile(own < each, sides)
-    places = np.concatenate([np.where(own < each, own, 0) + side * each for side in range(sides)])
+    return take_rows(batch, np.arange(wanted), sides)
+
+
+def take_rows(batch: Batch, rows: NDArray[np.intp], sides: int) -> Batch:
+    """Take rows by their numbers; a number past the last is a row of zero weight.
+
+    Args:
+        batch: The rows; its `example_ids` stay as they are.
+        rows: `[n]`, the numbers within each side.
+        sides: How many equal parts the batch has; of each the same rows are taken.
+
+    Returns:
+        `n` rows a side.
+    """
+    each = len(batch.token_ids) // sides
+    real = np.tile(rows < each, sides)
+    places = np.concatenate([np.where(rows < each, rows, 0) + side * each for side in range(sides)])
     mask = batch.padding_mask[places]
     mask[~real] = False
     mask[~real, 0] = True  # a row of nothing but padding would have no key to attend to

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune.batching import Batch
+from kerastune.row_padding import take_rows
 
 
 def share_size(rows: int, ranks: int) -> int:
@@ -39,21 +40,7 @@ def share(batch: Batch, rank: int, ranks: int) -> Batch:
     sides = sides_of(batch)
     each = len(batch.token_ids) // sides
     mine = np.arange(share_size(each, ranks)) * ranks + rank
-    real = np.tile(mine < each, sides)
-    places = np.concatenate([np.where(mine < each, mine, 0) + side * each for side in range(sides)])
-    mask = batch.padding_mask[places]
-    mask[~real] = False
-    mask[~real, 0] = True  # as in any row that is only padding
-    return replace(
-        batch,
-        token_ids=batch.token_ids[places],
-        padding_mask=mask,
-        answer_positions=batch.answer_positions[places],
-        answer_ids=batch.answer_ids[places],
-        answer_weights=batch.answer_weights[places] * real[:, None].astype(np.float32),
-        example_ids=batch.example_ids[rank::ranks],
-        reference=None if batch.reference is None else batch.reference[places],
-    )
+    return replace(take_rows(batch, mine, sides), example_ids=batch.example_ids[rank::ranks])
 
 
 def in_order(parts: Sequence[NDArray[Any]], rows: int, sides: int = 1) -> NDArray[Any]:
