@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -83,7 +84,11 @@ def inputs(name):
 @pytest.fixture(autouse=True, scope="module")
 def _bounded_memory():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # An input that asks for all of the machine's memory shall fail its test, and not end the process.
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + int(10 * MEMORY), hard))
     yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before < MEMORY
 
 

@@ -46,17 +46,22 @@ def gguf_config(gguf: Gguf) -> dict[str, Any]:
         raise ModelError(f"{gguf.path}: {arch} with a mixture of experts is not supported; use a dense model")
     model_type, class_name = ARCHITECTURES[arch]
     heads = _uniform(gguf, "attention.head_count")
-    width = int(gguf.value("embedding_length"))
+    vocabulary, width = gguf.tensors["token_embd.weight"].shape
+    if width != gguf.value("embedding_length"):
+        raise ModelError(
+            f"{gguf.path}: expected an embedding_length of {width}, which token_embd.weight has, received "
+            f"{gguf.value('embedding_length')}; is the file damaged? Fetch it again"
+        )
     head_size = int(gguf.value("attention.key_length", gguf.value("rope.dimension_count", width // heads)))
     gemma = arch.startswith("gemma")
     config: dict[str, Any] = {
         "architectures": [class_name],
         "model_type": model_type,
         "dtype": "float32",
-        "vocab_size": gguf.tensors["token_embd.weight"].shape[0],
+        "vocab_size": vocabulary,
         "hidden_size": width,
         "intermediate_size": _uniform(gguf, "feed_forward_length"),
-        "num_hidden_layers": int(gguf.value("block_count")),
+        "num_hidden_layers": _layer_count(gguf),
         "num_attention_heads": heads,
         "num_key_value_heads": _uniform(gguf, "attention.head_count_kv", heads),
         "head_dim": head_size,
@@ -145,8 +150,10 @@ def _llama3_scaling(gguf: Gguf, theta: float, head_size: int) -> dict[str, Any]:
     received = gguf.array("rope_freqs.weight").astype(np.float64)
     factor, low, high = float(received.max()), 1.0, 4.0
     original = int(gguf.value("rope.scaling.original_context_length", LLAMA3_CONTEXT))
-    expected = llama3_factors(theta, head_size, factor, low, high, original)
-    if received.shape != expected.shape or not np.allclose(received, expected, rtol=1e-3):
+    fits = received.shape == (len(range(0, head_size, 2)),)
+    if not fits or not np.allclose(
+        received, llama3_factors(theta, head_size, factor, low, high, original), rtol=1e-3
+    ):
         raise ModelError(
             f"{gguf.path}: expected the RoPE factors of Llama 3 (1 and 4 on {original} positions), "
             "received others"
@@ -160,11 +167,24 @@ def _llama3_scaling(gguf: Gguf, theta: float, head_size: int) -> dict[str, Any]:
     }
 
 
+def _layer_count(gguf: Gguf) -> int:
+    """The number of layers, before anything is made for each of them."""
+    count = int(gguf.value("block_count"))
+    if not 0 < count <= len(gguf.tensors):
+        raise ModelError(
+            f"{gguf.path}: expected between 1 and {len(gguf.tensors)} layers in as many tensors, received a "
+            f"block_count of {count}; is the file damaged? Fetch it again"
+        )
+    return count
+
+
 def _uniform(gguf: Gguf, key: str, default: int | None = None) -> int:
-    """A number that some files give layer by layer."""
+    """A positive number that some files give layer by layer."""
     values = np.unique(np.atleast_1d(gguf.value(key, default)))
-    if len(values) != 1:
-        raise ModelError(f"{gguf.path}: expected one {key} for all layers, received {values.tolist()}")
+    if len(values) != 1 or values[0] < 1:
+        raise ModelError(
+            f"{gguf.path}: expected one positive {key} for all layers, received {values.tolist()}"
+        )
     return int(values[0])
 
 

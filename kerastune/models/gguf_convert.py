@@ -65,7 +65,7 @@ def convert_gguf(source: Path, folder: Path) -> None:
     try:
         config = gguf_config(gguf)
         end_ids = write_tokenizer(gguf, folder)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, ArithmeticError) as error:
         raise ModelError(f"{source}: the GGUF file's metadata is damaged or incomplete: {error!r}") from error
     generation = {key: config[key] for key in ("bos_token_id", "pad_token_id")} | {"eos_token_id": end_ids}
     for name, content in (("config.json", config), ("generation_config.json", generation)):
@@ -124,6 +124,11 @@ def _weights(gguf: Gguf, config: dict[str, Any], tensor: GgufTensor) -> Iterator
     kind = found[2] if found else ""
     if gguf.architecture == "llama" and kind in ("attn_q", "attn_k"):
         heads = config["num_attention_heads" if kind == "attn_q" else "num_key_value_heads"]
+        if tensor.shape[0] % (2 * heads):
+            raise ModelError(
+                f"{gguf.path}: expected tensor {tensor.name} to have a multiple of {2 * heads} rows, two for "
+                f"each of {heads} heads, received {tensor.shape[0]}; fetch the file again"
+            )
         yield _unpermuted(gguf.array(tensor.name), heads)
         return
     # llama.cpp stores Gemma's norms as the factor itself, transformers as its distance from one.

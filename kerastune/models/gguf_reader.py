@@ -152,6 +152,11 @@ def _byte_count(path: Path, name: str, shape: tuple[int, ...], quantization: int
             f"{path}: tensor {name} has the unknown quantisation {quantization}; is the file damaged, "
             "or newer than the installed gguf package?"
         ) from error
+    if 0 in shape or (shape[-1] if shape else 1) % block:
+        raise ModelError(
+            f"{path}: expected tensor {name} in rows of a multiple of {block} numbers, received the shape "
+            f"{list(shape)}; is the file damaged? Fetch it again"
+        )
     return int(prod(shape) // block * size)
 
 

@@ -1,5 +1,6 @@
 """A converted GGUF is the model that it was made from."""
 
+import resource
 from io import BytesIO
 
 import gguf
@@ -18,6 +19,7 @@ from kerastune.models.gguf_reader import Gguf, read_gguf
 from kerastune.models.gguf_tokenizer import write_tokenizer
 from kerastune.models.vocabulary import fast_vocabulary, sentencepiece_vocabulary
 from kerastune.tokenizer import load_tokenizer
+from tests.tiny_gguf import write_gguf
 
 IDS = torch.tensor([[2, *range(270, 290)]])
 
@@ -122,6 +124,28 @@ def test_truncated_gguf_names_both_sizes(kept, gguf_model, tmp_path):
     with pytest.raises(ModelError, match=f"truncated.*expected .* received {len(whole[:kept])}"):
         resolve_model(str(path), cache_dir=tmp_path)
     assert not list((tmp_path / "models").glob("x-*[!k]"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("llama.block_count", 2**32 - 1, "expected between 1 and .* layers .* block_count of 4294967295"),
+        ("llama.block_count", 0, "block_count of 0"),
+        ("llama.attention.head_count", 0, "expected one positive attention.head_count"),
+        ("llama.attention.head_count", 3, "blk.0.attn_q.weight .* multiple of 6 rows, .* received 32"),
+        ("llama.embedding_length", 7, "expected an embedding_length of 32"),
+    ],
+)
+def test_absurd_counts_are_refused_before_anything_is_made_for_them(key, value, said, tmp_path):
+    path = tmp_path / "x.gguf"
+    write_gguf(path)
+    content = path.read_bytes()
+    place = content.index(key.encode()) + len(key) + 4  # behind the key and its value's type
+    path.write_bytes(content[:place] + value.to_bytes(4, "little") + content[place + 4 :])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ModelError, match=said):
+        resolve_model(str(path), cache_dir=tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_unknown_architecture_is_named(tmp_path):
