@@ -14,6 +14,7 @@ from kerastune.config import ADAM_EPSILON, LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.errors import AdapterError, ConfigError
 from kerastune.keras_stack.backend import device, import_keras
+from kerastune.keras_stack.heap import keep_freed
 from kerastune.keras_stack.inputs import batch_inputs, past_input, text_inputs
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
@@ -60,6 +61,8 @@ class KerasStack:
 
             quantize(self._backbone, spec.quantized)
             self._dtype = quantised_dtype(spec.quantized, self._dtype)
+        if self._backend == "jax" and self._device == "cpu":
+            keep_freed()  # from here on: what loading took and gave back is not to stay
         self._adapters: dict[str, Any] = {}
         self._beneath: dict[str, Any] = {}
         self._rewards: list[Rewards] = []
