@@ -153,10 +153,9 @@ class HfStack:
         self, batch: Batch, label_ids: Sequence[int], prefix: Prefix | None = None
     ) -> NDArray[np.float32]:
         """Compute a few tokens' logits after each row; see `Stack.label_logits`."""
-        last = self._torch.from_numpy(batch.padding_mask.sum(axis=1) - 1)
+        last = batch.padding_mask.sum(axis=1) - 1
         with self._torch.no_grad():
-            hidden = self._hidden(batch, prefix)
-            final = hidden[self._torch.arange(len(last)), last.to(hidden.device)]
+            final = self._hidden_at(batch, np.arange(len(last)), last, prefix)
             return np.asarray(self._head(final, label_ids).cpu().numpy())
 
     def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec) -> "CachedDecoder":
@@ -209,14 +208,21 @@ class HfStack:
             use_cache=past is not None,
         ).last_hidden_state
 
+    def _hidden_at(
+        self, batch: Batch, rows: NDArray[Any], places: NDArray[Any], prefix: Prefix | None
+    ) -> Any:
+        """Run the decoder, and return the hidden states of N tokens: `[N, width]`."""
+        from hf_bridge.last_layer import last_layer_at
+
+        torch = self._torch
+        with last_layer_at(self._model, torch.from_numpy(rows), torch.from_numpy(places.astype(np.int64))):
+            return self._hidden(batch, prefix)[0]
+
     def _losses(self, batch: Batch, prefix: Prefix | None = None) -> Any:
         """The weighted cross-entropy of the answer tokens of weight, row by row: `[answer tokens]`."""
         torch = self._torch
         answers = batch.answer_weights > 0
-        rows = torch.from_numpy(np.nonzero(answers)[0])
-        hidden = self._hidden(batch, prefix)
-        places = torch.from_numpy(batch.answer_positions[answers]).long()
-        chosen = hidden[rows.to(hidden.device), places.to(hidden.device)]
+        chosen = self._hidden_at(batch, np.nonzero(answers)[0], batch.answer_positions[answers], prefix)
         logits = self._head(chosen, batch.choices or None)
         expected = torch.from_numpy(_among(batch.choices, batch.answer_ids[answers])).to(logits.device)
         weights = torch.from_numpy(batch.answer_weights[answers]).to(logits.device)

@@ -11,6 +11,9 @@ from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
 from kerastune.preference.loss import PreferenceLoss
 
+#: How many groups' examples are sorted together, at most.
+_SORTED_GROUPS = 16
+
 
 class Example(Protocol):
     """What is ordered and padded: an encoded text, or a pair of them."""
@@ -254,17 +257,25 @@ def _bucket(length: int, lengths: Sequence[int]) -> int:
 def _grouped(
     examples: Sequence[ExampleT], size: int, lengths: Sequence[int], seed: int
 ) -> list[list[ExampleT]]:
-    """Shuffle, collect `size` examples of one bucket a group, and put the left-over ones together."""
+    """Shuffle, collect examples of one bucket, and cut them, sorted by length, into groups of `size`.
+
+    What pads to a batch's longest row, and not to the bucket, has little to pad then. Few examples are
+    collected a group at a time, or each epoch would put the same ones together.
+    """
     generator = np.random.Generator(np.random.Philox(seed))
     waiting: dict[int, list[ExampleT]] = {length: [] for length in lengths}
-    groups = []
+    collected = size * min(_SORTED_GROUPS, max(1, len(examples) // (4 * len(lengths) * size)))
+    groups: list[list[ExampleT]] = []
     for index in generator.permutation(len(examples)):
         bucket = waiting[_bucket(len(examples[index]), lengths)]
         bucket.append(examples[index])
-        if len(bucket) == size:
-            groups.append(bucket.copy())
+        if len(bucket) == collected:
+            groups += _cut(sorted(bucket, key=len), size)
             bucket.clear()
-    rest = [example for bucket in waiting.values() for example in bucket]
-    groups += [rest[start : start + size] for start in range(0, len(rest), size)]
+    groups += _cut([example for bucket in waiting.values() for example in sorted(bucket, key=len)], size)
     # The left-over groups would always come last otherwise, the longest texts at the very end.
     return [groups[index] for index in generator.permutation(len(groups))]
+
+
+def _cut(examples: list[ExampleT], size: int) -> Iterator[list[ExampleT]]:
+    return (examples[start : start + size] for start in range(0, len(examples), size))

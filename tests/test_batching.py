@@ -163,3 +163,24 @@ def test_batch_by_hand():
     assert batch.answer_ids.tolist() == [[8, 1], [9, 0], [0, 0]]
     assert batch.answer_weights.tolist() == [[1, 1], [1, 0], [0, 0]]
     assert (batch.example_ids, batch.weight) == (("a", "b"), 3.0)
+
+
+def test_rows_of_a_batch_are_of_nearly_one_length():
+    draw = np.random.default_rng(0)
+    examples = make_examples([(int(size), 1) for size in draw.integers(10, 40, 960)])
+    batches = [batch for step in epoch(examples) for batch in step]
+    longest = sum(batch.padding_mask.any(axis=0).sum() * len(batch.token_ids) for batch in batches)
+    assert longest <= 1.03 * sum(map(len, examples))
+
+
+def test_an_epoch_puts_other_rows_together_than_the_last():
+    examples = make_examples([(size, 1) for size in range(8, 40)])
+    together = [
+        {
+            frozenset(pair)
+            for (batch,) in epoch(examples, seed=seed)
+            for pair in combinations(batch.example_ids, 2)
+        }
+        for seed in (0, 1)
+    ]
+    assert len(together[0] & together[1]) < len(together[0]) / 2

@@ -11,7 +11,7 @@ from types import ModuleType
 from kerastune.config import Backend
 from kerastune.errors import ConfigError
 from kerastune.extras import require
-from kerastune.keras_stack.heap import share_heap
+from kerastune.keras_stack.heap import run_where_called
 from kerastune.precision import Hardware, gpu_device, torch_device, torch_memory
 
 # Made before JAX and TensorFlow are imported, and only where the user has set nothing. Both frameworks
@@ -44,9 +44,10 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
         if backend == "jax":
             os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "jax"))
             os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
-            share_heap()
     with quiet_standard_error():
         require(backend, "hf" if backend == "torch" else "keras")
+        if backend == "jax" and "keras" not in sys.modules:
+            run_where_called()
         keras = require("keras", "keras")
         require("keras_hub", "keras")
     active = keras.config.backend()

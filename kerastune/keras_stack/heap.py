@@ -10,40 +10,45 @@ import os
 from functools import cache
 from typing import Any
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
-_SET_BY_USER = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_ARENA_MAX")
+_SET_BY_USER = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_")
 
 
-def share_heap() -> bool:
-    """Let all threads of the process use one heap; others than the first return what is freed regardless.
+def run_where_called() -> None:
+    """Let JAX run a CPU's programs in the thread that calls them, if JAX has not begun to compute.
 
-    A thread keeps the heap that it first took, so this is called before a framework starts its own.
+    Only the main thread's heap grows to blocks of any size; the others' return large ones regardless.
+    """
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+@cache
+def keep_freed() -> bool:
+    """Keep freed blocks of any size for the next call.
+
+    What is free now goes back to the system, and so does, each time, what compiling a program leaves.
 
     Returns:
         Whether it was done: only where the C library is glibc and the user has not set how it allocates.
     """
-    libc = _libc()
-    return libc is not None and bool(libc.mallopt(_ARENA_MAX, 1))
-
-
-def keep_freed() -> bool:
-    """Keep freed blocks of any size for the next call, after what is free now has been returned.
-
-    Returns:
-        Whether it was done; see `share_heap`.
-    """
-    libc = _libc()
-    if libc is None:
+    libc = _glibc()
+    if libc is None or any(name in os.environ for name in _SET_BY_USER):
         return False
+    from jax import monitoring
+
+    def trim(event: str, _: float, **__: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            libc.malloc_trim(0)
+
     libc.malloc_trim(0)
+    monitoring.register_event_duration_secs_listener(trim)
     return bool(libc.mallopt(_MMAP_MAX, 0) and libc.mallopt(_TRIM_THRESHOLD, _NEVER))
 
 
-@cache
-def _libc() -> Any:
-    """The C library if it is glibc, which alone has both calls, and is nobody else's to set."""
-    if os.name != "posix" or any(name in os.environ for name in _SET_BY_USER):
-        return None
-    libc = ctypes.CDLL(None)
+def _glibc() -> Any:
+    """The C library if it is glibc, which alone has both calls."""
+    libc = ctypes.CDLL(None) if os.name == "posix" else None
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None

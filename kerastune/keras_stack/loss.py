@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerastune.keras_stack.last_layer import hidden_at
 from kerastune.keras_stack.prefix import hidden_after
 from kerastune.preference.loss import ArrayOps, PreferenceLoss
 
@@ -41,8 +42,9 @@ class AnswerModel(keras.Model):  # type: ignore[misc]  # keras has no types
         Returns:
             `[B, K] float32`.
         """
-        hidden = hidden_states(self.backbone, inputs, training)
-        at_answers = ops.take_along_axis(hidden, inputs["answer_positions"][:, :, None], axis=1)
+        at_answers = hidden_at(
+            lambda: hidden_states(self.backbone, inputs, training), self.backbone, inputs["answer_positions"]
+        )
         answer_ids = inputs["answer_ids"][:, :, None]
         if "choices" in inputs:
             choices = inputs["choices"]
@@ -119,10 +121,11 @@ class LabelModel(keras.Model):  # type: ignore[misc]  # keras has no types
         Returns:
             `[B, labels] float32`.
         """
-        hidden = hidden_states(self.backbone, inputs, training)
         last = ops.sum(ops.cast(inputs["padding_mask"], "int32"), axis=1) - 1
-        final = ops.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
-        return logits_of(self.backbone.token_embedding, final, self.label_ids)
+        final = hidden_at(
+            lambda: hidden_states(self.backbone, inputs, training), self.backbone, last[:, None]
+        )
+        return logits_of(self.backbone.token_embedding, final[:, 0], self.label_ids)
 
 
 class LogitsModel(keras.Model):  # type: ignore[misc]  # keras has no types

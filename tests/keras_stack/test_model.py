@@ -9,6 +9,7 @@ from kerastune.models import resolve_model
 
 
 def test_another_backend_in_one_process_is_refused(tiny_model):
+    KerasStack(ModelSpec(), tiny_model)
     with pytest.raises(ConfigError, match="expected 'torch', but Keras already runs on 'jax'"):
         KerasStack(ModelSpec(backend="torch"), tiny_model)
 
