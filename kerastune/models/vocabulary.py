@@ -97,7 +97,9 @@ def _named(path: Path) -> Iterator[None]:
     """Say which file it is that the tokenizers library cannot read, or cannot encode with."""
     try:
         yield
-    except Exception as error:  # the library raises the bare class
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises the bare Exception, and a panic of its is none
         raise ModelError(
             f"{path}: is damaged or of an unknown kind: {error}; fetch the model again"
         ) from error
