@@ -14,7 +14,7 @@ from kerastune.adapter import write_adapter
 from kerastune.adapter_card import Link, write_card
 from kerastune.atomic import clear_leftovers, write_text
 from kerastune.checkpoint import has_checkpoint, require_checkpoint
-from kerastune.config import LoraSpec, PreferenceSpec, RunConfig, ScoreSpec
+from kerastune.config import LoraSpec, RunConfig, ScoreSpec
 from kerastune.config_file import read_config, write_config
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
@@ -22,6 +22,7 @@ from kerastune.few_shot import SHOTS
 from kerastune.kinds import Rows, kind_of
 from kerastune.locking import locked
 from kerastune.memory import explained_loading_errors
+from kerastune.preference.spec import PreferenceSpec
 from kerastune.preference.task import PreferenceTask
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.session import ModelSession, Prepared

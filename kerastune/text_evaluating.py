@@ -23,6 +23,7 @@ from kerastune.objective import Objective
 from kerastune.progress import progress
 from kerastune.run import Run
 from kerastune.stack import Stack
+from kerastune.strict import require_option
 from kerastune.text_session import TextSession, encode_rows
 from kerastune.validation import validate
 
@@ -117,8 +118,7 @@ def evaluate_texts(
         MissingExtraError: rouge-score or sacrebleu is not installed.
         TemplateError: The run's task has labels.
     """
-    if max_new_tokens < 1:
-        raise ConfigError(f"max_new_tokens: expected 1 or more, received {max_new_tokens}")
+    require_option("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "1 or more")
     run = Run.load(folder, options)
     for flag, value in (for_labels or {}).items():
         if value:

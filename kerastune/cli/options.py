@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.config import LoraSpec, ModelSpec, PreferenceSpec, RunConfig, ScoreSpec, TrainSpec
+from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
 from kerastune.config_file import read_config, read_options
+from kerastune.preference.spec import PreferenceSpec
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; flags override what it says.")
