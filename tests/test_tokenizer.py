@@ -147,6 +147,11 @@ def test_no_tokenizer_and_no_end(tmp_path):
     (files.path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match=r"tokenizer.json: is damaged"):
         load_tokenizer(files)
+    # One that can be read, and cannot encode.
+    unknown = {"type": "WordLevel", "vocab": {"b": 0}, "unk_token": "<unk>"}
+    (files.path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": unknown}))
+    with pytest.raises(ModelError, match=r"tokenizer.json: is damaged .*UNK"):
+        load_tokenizer(files)
     (files.path / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"expected tokenizer.json or tokenizer.model"):
         load_tokenizer(files)

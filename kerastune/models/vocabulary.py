@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -92,14 +93,23 @@ def sentencepiece_vocabulary(path: Path) -> Vocabulary:
     return _SentencePiece(path)
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say which file it is that the tokenizers library cannot read, or cannot encode with."""
+    try:
+        yield
+    except Exception as error:  # the library raises the bare class
+        raise ModelError(
+            f"{path}: is damaged or of an unknown kind: {error}; fetch the model again"
+        ) from error
+
+
 class _Fast:
     def __init__(self, path: Path, special: Sequence[str], cache_dir: Path) -> None:
-        tokenizers = require("tokenizers", "keras")
-        try:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises the bare class
-            raise ModelError(f"{path}: is damaged or of an unknown kind: {error}") from error
         self._path, self._cache_dir = path, cache_dir
+        tokenizers = require("tokenizers", "keras")
+        with _named(path):
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
         self._set_up(tokenizer, special)
 
     def _set_up(self, tokenizer: Any, special: Sequence[str]) -> None:
@@ -113,7 +123,8 @@ class _Fast:
         added = tokenizer.get_added_tokens_decoder()
         self.special: Mapping[str, int] = {t.content: number for number, t in added.items() if t.special}
         self.size = int(tokenizer.get_vocab_size(with_added_tokens=True))
-        first = tokenizer.encode("a", add_special_tokens=True).ids[:1]
+        with _named(self._path):
+            first = tokenizer.encode("a", add_special_tokens=True).ids[:1]
         self.begins_with: int | None = next(
             (number for number in first if number in self.special.values()), None
         )
@@ -139,7 +150,8 @@ class _Fast:
             return "".join(f"<0x{byte:02X}>" for byte in raw)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        with _named(self._path):
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -165,9 +177,10 @@ class _KerasByteLevel(_Fast):
         # No merge makes these: they are in the vocabulary as a whole.
         special = [token for token in ids if re.fullmatch(r"<\|.*\|>|<\w+>", token)]
         content = byte_level_parts(_KERAS_BYTE_LEVEL[class_name], ids, merges)
-        tokenizer = require("tokenizers", "keras").Tokenizer.from_str(
-            json.dumps({"version": "1.0", **content})
-        )
+        self._path = assets / "vocabulary.json"
+        tokenizers = require("tokenizers", "keras")
+        with _named(self._path):
+            tokenizer = tokenizers.Tokenizer.from_str(json.dumps({"version": "1.0", **content}))
         self._set_up(tokenizer, special)
         self._hash = json_hash(content)
 
