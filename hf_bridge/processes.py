@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_bridge.messages import decode, encode
 from kerastune import errors
-from kerastune.errors import ConfigError, KerastuneError, ModelError
+from kerastune.errors import ConfigError, KerastuneError, ModelError, one_line
 from kerastune.extras import require
 from kerastune.launching import Launch
 
@@ -197,10 +197,9 @@ def join(launch: Launch) -> Processes:
         )
         _joined = Processes(launch, store)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"the {launch.size} processes of the launch do not find each other: {reason}; start them with "
-            "torchrun, and see that MASTER_ADDR can be reached from every machine"
+            f"the {launch.size} processes of the launch do not find each other: {one_line(error)}; start "
+            "them with torchrun, and see that MASTER_ADDR can be reached from every machine"
         ) from error
     return _joined
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from kerastune.errors import ModelError
 from kerastune.extras import require
+from kerastune.json_files import json_hash
 from kerastune.models.byte_level import byte_alphabet, byte_level_parts
 from kerastune.models.cache import remembered
 from kerastune.models.files import read_json
@@ -183,7 +184,7 @@ class _KerasByteLevel(_Fast):
         with _named(self._path):
             tokenizer = tokenizers.Tokenizer.from_str(json.dumps({"version": "1.0", **content}))
         self._set_up(tokenizer, special)
-        self._hash = _hash(content)
+        self._hash = json_hash(content)
 
     def fingerprint(self) -> str:
         return self._hash
@@ -238,8 +239,4 @@ def _content_hash(path: Path) -> str:
     # Older files write a merge as one text, newer ones as a pair.
     merges = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model.get("merges", [])]
     kept = {key: content.get(key) for key in ("added_tokens", "normalizer", "pre_tokenizer")}
-    return _hash({**kept, "model": {**model, "merges": merges}})
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json_hash({**kept, "model": {**model, "merges": merges}})
