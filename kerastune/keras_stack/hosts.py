@@ -7,6 +7,7 @@ the store of names and bytes that the service keeps in the first one.
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,8 @@ from kerastune.models.cache import cache_root
 # The others wait for whatever the first one does meanwhile, such as reading tables. JAX itself ends a process
 # whose service is gone, and within two minutes all processes where another is.
 _PATIENCE = 30 * 24 * 3600 * 1000  # in milliseconds
+# JAX waits five minutes for the others and then ends the process with a trace of its own.
+_MEETING = 280.0  # in seconds
 _ERROR = "kerastune/error"
 
 
@@ -121,8 +124,10 @@ class Hosts(Group):
 def meet(launch: Launch) -> Hosts:
     """Meet the other hosts' processes, before JAX is used.
 
+    Where they do not come, the process ends with one line and status 2: what waits for them is not Python.
+
     Raises:
-        ConfigError: They do not find each other.
+        ConfigError: JAX refuses the addresses, or was used before.
         MissingExtraError: Keras or JAX is not installed.
     """
     keras = import_keras("jax", cache_root())
@@ -131,16 +136,29 @@ def meet(launch: Launch) -> Hosts:
 
     if launch.rank > 0:
         _silence()
+    alone = threading.Timer(_MEETING, _give_up, [launch])
+    alone.daemon = True
+    alone.start()
     try:
-        with quiet_standard_error(), quiet(sys.stdout, 1):  # gloo says there whom it has met
+        with quiet(sys.stdout, 1):  # gloo says there whom it has met
             keras.distribution.initialize(launch.addresses, launch.size, launch.rank)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(
-            f"the {launch.size} hosts do not find each other: {reason}; start the same command on each, and "
-            f"see that {launch.addresses.split(',')[0]} can be reached from all"
-        ) from error
+        raise ConfigError(_apart(launch, " ".join(str(error).split())[:200])) from error
+    finally:
+        alone.cancel()
     return Hosts(launch, global_state.client)
+
+
+def _apart(launch: Launch, reason: str) -> str:
+    return (
+        f"the {launch.size} hosts do not find each other: {reason}; start the same command on each, and see "
+        f"that {launch.addresses.split(',')[0]} can be reached from all"
+    )
+
+
+def _give_up(launch: Launch) -> None:
+    print(f"kerastune: {_apart(launch, f'waited {_MEETING:.0f} s')}", file=sys.stderr)
+    _end(2)
 
 
 def _silence() -> None:

@@ -43,13 +43,16 @@ def alone(inputs) -> Path:
     return inputs / "alone"
 
 
-def on_two_hosts(*words, devices=1, **environment) -> list[Ended]:
-    """Run a module in two processes that take each other for hosts."""
+def free_address() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def on_two_hosts(*words, devices=1, **environment) -> list[Ended]:
+    """Run a module in two processes that take each other for hosts."""
     shared = {
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": address,
+        "KERAS_DISTRIBUTION_JOB_ADDRESSES": free_address(),
         "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "COLUMNS": "200",
@@ -98,7 +101,11 @@ def test_two_hosts_come_to_what_one_process_does(inputs, alone, name):
     np.testing.assert_allclose(numbers["scores"], reference["scores"], atol=1e-4)
     assert numbers["written"].tolist() == reference["written"].tolist()
     assert numbers["prefix"] == reference["prefix"] == 3
-    assert (together / "device.txt").read_text().startswith(f"2 x cpu; {2 * devices} devices, {mesh}")
+    assert (
+        (together / "device.txt")
+        .read_text()
+        .startswith(f"2 x cpu; {2 * devices} devices, data=2, model={devices}")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +152,29 @@ def test_an_error_of_the_second_host_is_said_by_the_first(inputs, command):
     said = [line for line in first.error.splitlines() if line.startswith("kerastune: ")]
     assert len(said) == 1, first.error
     assert "RuntimeError: process 1: no such luck" in said[0]
+
+
+ALONE = """
+import sys
+from kerastune.cli import main
+from kerastune.keras_stack import hosts
+
+hosts._MEETING = 1
+sys.exit(main(["--help"]))
+"""
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_host_that_is_alone_ends_with_one_line(rank):
+    said = {"JOB_ADDRESSES": "127.0.0.1:9", "NUM_PROCESSES": "2", "PROCESS_ID": rank}
+    if rank == "0":
+        said["JOB_ADDRESSES"] = free_address()
+    environment = os.environ | {f"KERAS_DISTRIBUTION_{name}": value for name, value in said.items()}
+    ended = subprocess.run(
+        [sys.executable, "-c", ALONE], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "kerastune: the 2 hosts do not find each other: waited 1 s; start the same command on each, and see "
+        f"that {said['JOB_ADDRESSES']} can be reached from all\n"
+    )
