@@ -14,7 +14,6 @@ from hf_bridge.processes import Processes
 from kerastune.batching import Batch
 from kerastune.config import ModelSpec
 from kerastune.decoding import Decoder, GenerationSpec
-from kerastune.errors import ModelError
 from kerastune.models import ModelFiles
 from kerastune.sharing import share
 from kerastune.stack import Prefix
@@ -36,29 +35,24 @@ _SHARED = frozenset(
 )
 
 
-class Part:
+class HfPart:
     """A process' part of a stack.
 
     Args:
         spec: The base model.
-        files: Its files, as this process finds them.
-        fingerprint: The first process' base.
+        files: Its files.
         group: All processes.
 
     Raises:
         FailedElsewhereError: Another process could not load it.
-        ModelError: The model cannot be loaded, or is another one than the first process'.
+        ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, spec: ModelSpec, files: ModelFiles, fingerprint: str, group: Processes) -> None:
-        self._group, self.sharded = group, spec.shard is not None
+    def __init__(self, spec: ModelSpec, files: ModelFiles, group: Processes) -> None:
+        self._group, self._sharded = group, spec.shard is not None
         with group.together():
-            if files.fingerprint != fingerprint:
-                raise ModelError(
-                    f"{files.path}: is another model than the first process'; copy the same to every machine"
-                )
-            loaded = load_model(files, spec.dtype, spec.quantized, alone=False, shard=self.sharded)
-        if self.sharded:
+            loaded = load_model(files, spec.dtype, spec.quantized, alone=False, shard=self._sharded)
+        if self._sharded:
             from hf_bridge.fsdp import shard_layers
 
             shard_layers(loaded.model)
@@ -67,23 +61,24 @@ class Part:
         self._decoders: dict[int, tuple[Decoder, int]] = {}
 
     def do(self, call: str, values: Mapping[str, Any]) -> Any:
-        """Do this process' part of a call.
-
-        Args:
-            call: The method of `Stack`, or `decode`.
-            values: Its arguments, those of the whole.
-
-        Returns:
-            What the method returns, of this process' rows.
-        """
+        """Do this process' part of a call, and return what it comes to of its rows; see `Part.do`."""
         if call in ALIKE:
             return getattr(self.stack, call)(**values)
         if call in _SHARED:
             return getattr(self, call)(**values)
         raise ValueError(f"there is no call {call!r}")
 
+    def reply(self, call: str, values: Mapping[str, Any]) -> Any:
+        """Do it elsewhere, and return what is of this process alone; see `Part.reply`."""
+        found = self.do(call, values)
+        return None if call in ALIKE else found
+
+    def waits(self, call: str) -> bool:  # noqa: ARG002
+        """In every call of a base in pieces: the processes wait for each other's inside of a layer."""
+        return self._sharded
+
     def forget(self, numbers: Sequence[int]) -> None:
-        """Let go of beginnings and of prompts that nobody goes on from."""
+        """Let go of beginnings and of prompts that nobody goes on from; see `Part.forget`."""
         for number in numbers:
             self._prefixes.pop(number, None)
             self._decoders.pop(number, None)
@@ -95,10 +90,10 @@ class Part:
         try:
             loss = self.stack.accumulate([self._share(batch) for batch in step], weight, self._group.rank)
         except Exception as caught:
-            if self.sharded:  # the others are waiting inside of a layer, not here
+            if self._sharded:  # the others are waiting inside of a layer, not here
                 raise
             error = caught
-        loss = self._group.agree(error, loss)
+        loss = self._group.total(error, loss)
         self._group.add_up(self.stack.gradients())
         self.stack.apply(learning_rate)
         return {"loss": loss, "rewards": self.stack.step_rewards()}

@@ -210,24 +210,34 @@ def load_stack(spec: ModelSpec, files: ModelFiles) -> Stack:
         MissingExtraError: The stack is not installed.
     """
     launch = find_launch()
+    if launch is not None:
+        if launch.stack != spec.stack:
+            raise _launched_for_another(spec.stack, launch.size)
+        from kerastune.leading import LeadingStack
+
+        return LeadingStack(spec, files)
     if spec.stack == "keras":
-        if launch is not None:
-            raise ConfigError(
-                f"stack 'keras': expected one process, which uses all devices, received {launch.size} from "
-                "torchrun; leave torchrun out and say --mesh, or use --stack hf"
-            )
         from kerastune.keras_stack import KerasStack
 
         return KerasStack(spec, files)
     if spec.stack == "hf":
-        if launch is not None:
-            from hf_bridge.leading import LeadingStack
-
-            return LeadingStack(spec, files)
         from hf_bridge import HfStack
 
         return HfStack(spec, files)
     raise ConfigError(f"stack: expected 'keras' or 'hf', received {spec.stack!r}")
+
+
+def _launched_for_another(stack: str, processes: int) -> ConfigError:
+    """Say that processes were started in the other stack's way."""
+    if stack == "keras":
+        return ConfigError(
+            f"stack 'keras': expected one process a host, which uses all its devices, received {processes} "
+            "from torchrun; leave torchrun out and say --mesh, or use --stack hf"
+        )
+    return ConfigError(
+        f"stack {stack!r}: expected one process or torchrun, received {processes} by Keras' variables; unset "
+        "KERAS_DISTRIBUTION_NUM_PROCESSES and its like, or use --stack keras"
+    )
 
 
 def find_device(spec: ModelSpec) -> Device:

@@ -59,6 +59,8 @@ def plan_memory(session: ModelSession[Any], prepared: Prepared) -> Estimate | No
         The plan; None where nothing is trained, the shape is not known, or the base lies in pieces.
     """
     config, launch = session.config, find_launch()
+    if launch is not None and launch.stack == "keras":  # the mesh says it
+        launch = None
     if not config.train.epochs or (launch is not None and config.model.shard is not None):
         return None
     objective = prepared.objective

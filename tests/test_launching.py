@@ -1,14 +1,15 @@
-"""What torchrun says of a process, and what is refused without the others."""
+"""What torchrun or Keras' variables say of a process, and what is refused without the others."""
 
 import pytest
 
-from hf_bridge import processes as connected
 from kerastune.cli import main
 from kerastune.config import ModelSpec
 from kerastune.errors import ConfigError
+from kerastune.group import joined
 from kerastune.launching import Launch, find_launch, processes
 from kerastune.stack import load_stack
 
+HOSTS = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -27,6 +28,53 @@ def launched(monkeypatch):
 def test_a_process_finds_its_place(launched):
     launched("5", "1", "8", "4")
     assert find_launch() == Launch(rank=5, size=8, local_rank=1, local_size=4)
+
+
+@pytest.fixture
+def hosted(monkeypatch):
+    """Set what `keras.distribution.initialize` reads; None leaves one out."""
+
+    def host(*values):
+        for name, value in zip(HOSTS, values, strict=True):
+            if value is not None:
+                monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+
+    return host
+
+
+@pytest.mark.parametrize("addresses", ["first:123", "first:123,10.0.0.2:123,third:123"])
+def test_a_host_finds_its_place(hosted, addresses):
+    hosted(addresses, "3", "2")
+    launch = find_launch()
+    assert (launch.rank, launch.size, launch.stack, launch.addresses) == (2, 3, "keras", addresses)
+
+
+def test_one_host_is_no_launch(hosted):
+    hosted("first:123", "1", "0")
+    assert find_launch() is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (None, "2", "0"), ("first:1", None, "0"), ("first:1", "2", None), ("first", "2", "0"),
+        ("first:1", "2", "2"), ("first:1", "two", "0"), ("first:1", "2", "-1"), ("a:1,b:1", "3", "0"),
+    ],
+)  # fmt: skip
+def test_hosts_that_are_half_said_are_refused(hosted, values, capsys):
+    hosted(*values)
+    assert main(["--help"]) == 2
+    said = capsys.readouterr().err
+    assert "expected the first host's address:port" in said
+    assert f"received {', '.join(repr(value or '') for value in values)}" in said
+
+
+def test_the_hf_stack_is_refused_on_hosts(hosted, tiny_model):
+    hosted("first:123", "2", "0")
+    with pytest.raises(
+        ConfigError, match=r"stack .hf.: expected one process or torchrun, received 2 by Keras"
+    ):
+        load_stack(ModelSpec(stack="hf"), tiny_model)
 
 
 def test_one_process_is_no_launch(launched, monkeypatch):
@@ -74,7 +122,7 @@ def test_more_processes_than_gpus_are_refused_once(launched, monkeypatch, capsys
 
 def test_nothing_is_joined_by_itself():
     with pytest.raises(ConfigError):
-        connected.joined()
+        joined()
 
 
 @pytest.mark.parametrize(

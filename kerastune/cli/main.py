@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -80,10 +81,29 @@ def main(arguments: list[str] | None = None) -> int:
         was interrupted, 143 where SIGTERM ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments
+
+    def run() -> int:
+        with processes() as ending:
+            ending.status = _reported(words, lambda: _call(words))
+            return ending.status
+
+    return _reported(words, run)
+
+
+def _call(words: list[str]) -> int:
+    with stopping():
+        start_log()
+        status = app(words, prog_name="kerastune", standalone_mode=False)
+    # Newer typers give an interruption back as a status, older ones raise Abort.
+    if status == INTERRUPTED:
+        raise KeyboardInterrupt
+    return status or 0
+
+
+def _reported(words: list[str], work: Callable[[], int]) -> int:
+    """Do something, and turn an error into one line and a status."""
     try:
-        with processes(), stopping():
-            start_log()
-            status = app(words, prog_name="kerastune", standalone_mode=False)
+        return work()
     except _UsageError as error:
         # Without a message the help has been shown: the command was called with nothing.
         message = " ".join(error.format_message().split()).rstrip(".")
@@ -99,14 +119,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _report(
             words, f"{message}; this is an error of kerastune, {_SHOW_TRACEBACK} shows where", error, 1
         )
-    # Newer typers give an interruption back as a status, older ones raise Abort.
-    if status == INTERRUPTED:
-        return _report(words, "interrupted", None, INTERRUPTED)
-    return status or 0
 
 
-def _report(words: list[str], message: str, error: BaseException | None, status: int) -> int:
-    if _SHOW_TRACEBACK in words and error is not None:
+def _report(words: list[str], message: str, error: BaseException, status: int) -> int:
+    if _SHOW_TRACEBACK in words:
         traceback.print_exception(error)
     print(f"kerastune: {message}", file=sys.stderr)
     return status

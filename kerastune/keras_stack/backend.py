@@ -4,9 +4,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TextIO
 
 from kerastune.config import Backend
 from kerastune.errors import ConfigError
@@ -59,17 +60,27 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
     return keras
 
 
-@contextmanager
-def quiet_standard_error() -> Iterator[None]:
-    """Hold back what C++ libraries write while something is imported or loaded, unless that fails.
+def quiet_standard_error() -> AbstractContextManager[None]:
+    """Hold back what C++ libraries write of errors while something is imported or loaded, unless that fails.
 
     TensorFlow reports on GPUs that nobody asked for before its own log level is read, so nothing but the
     file descriptor stops it.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
+    return quiet(sys.stderr, 2)
+
+
+@contextmanager
+def quiet(stream: TextIO, descriptor: int) -> Iterator[None]:
+    """Hold back what is written to a file descriptor in a block, unless that fails.
+
+    Args:
+        stream: What Python writes there by.
+        descriptor: 1 for standard output, 2 for standard error.
+    """
+    stream.flush()
+    kept = os.dup(descriptor)
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+        os.dup2(held.fileno(), descriptor)
         try:
             yield
         except BaseException:
@@ -77,7 +88,7 @@ def quiet_standard_error() -> Iterator[None]:
             os.write(kept, held.read())
             raise
         finally:
-            os.dup2(kept, 2)
+            os.dup2(kept, descriptor)
             os.close(kept)
 
 

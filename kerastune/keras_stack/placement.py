@@ -102,16 +102,15 @@ class MeshPlacement(Placement):
         """Put each device's part of a weight there; see `Placement.weight`."""
         import jax
 
-        sharding = self._sharding(variable)
-        value = np.asarray(value).astype(jax.numpy.dtype(dtype))
-        return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+        return _on_devices(np.asarray(value).astype(jax.numpy.dtype(dtype)), self._sharding(variable))
 
     def variables(self, variables: Iterable[Any]) -> None:
         """Give variables their layouts; see `Placement.variables`."""
         for variable in variables:
             if variable._layout is None:
+                value = _on_devices(np.asarray(variable.value), self._sharding(variable))
                 variable._layout = self._distribution.get_variable_layout(variable)
-                variable.assign(variable.value)
+                variable.assign(value)
 
     def inputs(self, inputs: Any) -> Any:
         """Split arrays by rows; see `Placement.inputs`."""
@@ -122,8 +121,7 @@ class MeshPlacement(Placement):
                 return array
             value = np.asarray(array)
             rows = value.ndim > 0 and len(value) % self.multiple == 0
-            sharding = self._output("rows" if rows else "whole")
-            return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
+            return _on_devices(value, self._output("rows" if rows else "whole"))
 
         return jax.tree.map(place, inputs)
 
@@ -141,6 +139,13 @@ class MeshPlacement(Placement):
     def _output(self, kind: str) -> Any:
         axes = ("data",) if kind == "rows" else ()
         return keras.distribution.TensorLayout(axes, self._grid).backend_layout
+
+
+def _on_devices(value: np.ndarray[Any, Any], sharding: Any) -> Any:
+    """Put an array that every process has on the devices, each process on its own."""
+    import jax
+
+    return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
 
 def placement_of(mesh: Mesh | None) -> Placement:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_bridge.leading import LeadingStack
 from kerastune import processes, read_dataset, train
 from kerastune.batching import make_batch
 from kerastune.decoding import GenerationSpec, answers, decode
 from kerastune.evaluating import evaluate_file
+from kerastune.leading import LeadingStack
 from kerastune.preference.reading import read_pairs
 from kerastune.score_file import score_file
 from kerastune.stack import Stack

@@ -1,4 +1,4 @@
-"""The stack of a process that leads others: each call is made in all of them, each of its own rows."""
+"""The stack of a process that leads others: each call is made in all of them, each computes its own rows."""
 
 import itertools
 import weakref
@@ -10,25 +10,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_bridge.model import HfStack
-from hf_bridge.part import Part
-from hf_bridge.processes import FailedElsewhereError, joined, rebuilt
 from kerastune.batching import Batch
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.errors import ConfigError
+from kerastune.group import FailedElsewhereError, Part, joined, rebuilt
 from kerastune.lora import Factors
 from kerastune.models import ModelFiles
 from kerastune.preference.loss import Rewards
 from kerastune.sharing import in_order, sides_of
-from kerastune.stack import Prefix, StackInfo
+from kerastune.stack import Prefix, Stack, StackInfo
 
 _numbers = itertools.count()
 _dropped: set[int] = set()
 
 
 class LeadingStack:
-    """A causal language model of transformers that several processes hold; see `Stack`.
+    """A causal language model that several processes hold; see `Stack`.
 
     Args:
         spec: The model, and how the processes hold it.
@@ -76,7 +74,7 @@ class LeadingStack:
     def save_merged(self, folder: Path, dtype: str) -> tuple[str, ...]:  # noqa: ARG002 - as in the protocol
         """Refuse: this is one process' work; see `Stack.save_merged`."""
         raise ConfigError(
-            f"{folder}: a model is merged by one process, received {self._group.size}; leave torchrun out"
+            f"{folder}: a model is merged by one process, received {self._group.size}; start it alone"
         )
 
     def start_training(self, train: TrainSpec) -> None:
@@ -97,10 +95,10 @@ class LeadingStack:
     def prefill(self, token_ids: Sequence[int]) -> Prefix | None:
         """Compute a shared beginning in every process; see `Stack.prefill`."""
         number = next(_numbers)
-        length = self._call("prefill", token_ids=tuple(token_ids), number=number)[0]
-        if length is None:
+        found = self._call("prefill", token_ids=tuple(token_ids), number=number)
+        if not found:
             return None
-        prefix = Prefix(length, number)
+        prefix = Prefix(found[0], number)
         weakref.finalize(prefix, self._forgotten.add, number)
         return prefix
 
@@ -144,15 +142,16 @@ class LeadingStack:
         self._call("load_training_state", state=state)
 
     @property
-    def _own(self) -> HfStack:
+    def _own(self) -> Stack:
         assert self._part is not None
-        return self._part.stack
+        stack: Stack = self._part.stack
+        return stack
 
     def _rows(self, call: str, batch: Batch, **values: Any) -> NDArray[np.float32]:
         return in_order(self._call(call, batch=batch, **values), len(batch.token_ids), sides_of(batch))
 
     def _call(self, call: str, **values: Any) -> list[Any]:
-        """Make a call in every process; what each returns, this one first."""
+        """Make a call in every process; what each returns that returns anything, this one first."""
         group = self._group
         with group.exchange():
             dropped, forgotten = _taken(_dropped), _taken(self._forgotten)
@@ -162,12 +161,14 @@ class LeadingStack:
             mine = None
             try:
                 if self._part is None:
-                    self._part = Part(self._spec, self.files, self.files.fingerprint, group)
+                    with group.together():  # all have found the same model
+                        pass
+                    self._part = group.part(self._spec, self.files)
                 else:
                     self._part.forget(forgotten)
                     mine = self._part.do(call, values)
             except Exception as caught:
-                if self._part is not None and self._part.sharded:  # nobody is there to reply
+                if self._part is not None and self._part.waits(call):  # nobody is there to reply
                     raise group.cause(caught) from caught
                 error = caught
             replies = group.replies()
@@ -176,7 +177,8 @@ class LeadingStack:
         # What failed, before those that only could not go on without it.
         for one in sorted(errors, key=lambda one: isinstance(one, FailedElsewhereError)):
             raise one
-        return [mine, *(reply["value"] for reply in replies)]
+        all_found = (mine, *(reply["value"] for reply in replies))
+        return [value for value in all_found if value is not None]
 
 
 class _LeadingDecoder:

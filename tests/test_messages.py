@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_bridge.messages import decode, encode
-from hf_bridge.processes import FailedElsewhereError, described, rebuilt
 from kerastune.config import LoraSpec, ModelSpec, TrainSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.errors import ConfigError, KerastuneError, MissingExtraError, ModelError
+from kerastune.group import FailedElsewhereError, described, rebuilt
 from kerastune.lora import Factors
+from kerastune.messages import decode, encode
 from kerastune.preference.loss import PreferenceLoss, Rewards
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

@@ -3,13 +3,13 @@
 import signal
 from typing import Any
 
-from hf_bridge.part import ALIKE, Part
-from hf_bridge.processes import LostProcessError, Processes, described
+from kerastune.errors import ModelError
+from kerastune.group import Group, LostProcessError, Part, described
 from kerastune.log import start_log
-from kerastune.models import resolve_model
+from kerastune.models import ModelFiles, resolve_model
 
 
-def follow(group: Processes) -> int:
+def follow(group: Group) -> int:
     """Serve the first process until it dismisses the others.
 
     What would stop a process is left to the first one, which finishes its step, keeps a checkpoint and then
@@ -19,7 +19,7 @@ def follow(group: Processes) -> int:
         group: All processes.
 
     Returns:
-        The exit status: 0, or 1 where the first process was lost.
+        The exit status: the first process', or 1 where that was lost.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -31,25 +31,42 @@ def follow(group: Processes) -> int:
                 parts.pop(number, None)
             group.reply(_reply(group, parts, message))
     except LostProcessError:
+        group.abandon(1)
         return 1
     group.leave()
-    return 0
+    status: int = message["status"]
+    return status
 
 
-def _reply(group: Processes, parts: dict[int, Part], message: dict[str, Any]) -> dict[str, Any]:
+def _reply(group: Group, parts: dict[int, Part], message: dict[str, Any]) -> dict[str, Any]:
     number, call, values = message["stack"], message["call"], message["values"]
     try:
         if call == "load":
-            parts[number] = Part(values["spec"], resolve_model(values["name"]), values["fingerprint"], group)
+            with group.together():
+                files = _same_model(values["name"], values["fingerprint"])
+            parts[number] = group.part(values["spec"], files)
             return {"value": None}
         parts[number].forget(message["forgotten"])
-        found = parts[number].do(call, values)
-        return {"value": None if call in ALIKE else found}
+        return {"value": parts[number].reply(call, values)}
     except LostProcessError:
         raise
     except Exception as error:
-        if number in parts and parts[number].sharded:
-            # The others wait inside of a layer; that this process ends is what lets them go on.
+        if number in parts and parts[number].waits(call):
+            # The others wait inside of the call; that this process ends is what lets them go on.
             group.leave_error(error)
             raise LostProcessError from error
         return described(error, group.rank)
+
+
+def _same_model(name: str, fingerprint: str) -> ModelFiles:
+    """Find the first process' model here.
+
+    Raises:
+        ModelError: It is not there, or is another one.
+    """
+    files = resolve_model(name)
+    if files.fingerprint != fingerprint:
+        raise ModelError(
+            f"{files.path}: is another model than the first process'; copy the same to every machine"
+        )
+    return files
