@@ -1,8 +1,9 @@
-"""One process' part of a stack that several hold: its rows of what is asked, and its place in the sums.
+"""One process' part of a stack that several hold: it computes its share of the rows.
 
-The base is frozen and the adapter small, so that every process has both whole: it takes its rows' gradients,
-they are summed, and each takes the same step. Gradients are those of the global batch, divided by the global
-weight, and not a mean of the processes' means: the loss and the step are one process'.
+This is data parallelism of an adapter. The base is frozen and the adapter small, so that every process has
+both whole (unless the base is sharded): it computes its rows' gradients, the gradients are summed over all
+processes, and each takes the same step. Every process divides by the answer weights of the whole step, not by
+those of its own rows, so that loss and step are the same as those of a single process.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from kerastune.models import ModelFiles
 from kerastune.sharing import share
 from kerastune.stack import Prefix
 
-#: What every process does alike, to the same effect.
+#: Calls that every process makes with the same arguments and the same effect.
 ALIKE = frozenset(
     {
         "add_lora",
@@ -30,6 +31,7 @@ ALIKE = frozenset(
         "adapter_gradients",
     }
 )
+#: Calls whose rows are shared out over the processes: methods of `Part`.
 _SHARED = frozenset(
     {"train_step", "prefill", "token_losses", "logits", "label_logits", "start_decoding", "decode"}
 )
@@ -44,7 +46,7 @@ class HfPart:
         group: All processes.
 
     Raises:
-        FailedElsewhereError: Another process could not load it.
+        FailedElsewhereError: Another process could not load the model.
         ModelError: The model cannot be loaded.
     """
 
@@ -61,7 +63,7 @@ class HfPart:
         self._decoders: dict[int, tuple[Decoder, int]] = {}
 
     def do(self, call: str, values: Mapping[str, Any]) -> Any:
-        """Do this process' part of a call, and return what it comes to of its rows; see `Part.do`."""
+        """Do this process' part of a call; see `Part.do`."""
         if call in ALIKE:
             return getattr(self.stack, call)(**values)
         if call in _SHARED:
@@ -69,37 +71,45 @@ class HfPart:
         raise ValueError(f"there is no call {call!r}")
 
     def reply(self, call: str, values: Mapping[str, Any]) -> Any:
-        """Do it elsewhere, and return what is of this process alone; see `Part.reply`."""
+        """Do a call, and return its result unless every process has the same; see `Part.reply`."""
         found = self.do(call, values)
         return None if call in ALIKE else found
 
     def waits(self, call: str) -> bool:  # noqa: ARG002
-        """In every call of a base in pieces: the processes wait for each other's inside of a layer."""
+        """In every call of a sharded base, whose layers are gathered from all processes; see `Part.waits`."""
         return self._sharded
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Let go of beginnings and of prompts that nobody goes on from; see `Part.forget`."""
+        """Free the shared prefixes and the decoders of these numbers; see `Part.forget`."""
         for number in numbers:
             self._prefixes.pop(number, None)
             self._decoders.pop(number, None)
 
     def train_step(self, step: Sequence[Batch], learning_rate: float) -> dict[str, Any]:
-        """Take one step of all processes together."""
+        """Take one optimizer step together with all processes.
+
+        Returns:
+            `loss`, the loss of the whole step, and `rewards`, this process' own.
+        """
         weight = sum(batch.weight for batch in step)
         loss, error = 0.0, None
         try:
             loss = self.stack.accumulate([self._share(batch) for batch in step], weight, self._group.rank)
         except Exception as caught:
-            if self._sharded:  # the others are waiting inside of a layer, not here
+            if self._sharded:  # the others wait inside a layer's collective, and would never reach `total`
                 raise
             error = caught
         loss = self._group.total(error, loss)
-        self._group.add_up(self.stack.gradients())
+        self._group.all_reduce(self.stack.gradients())
         self.stack.apply(learning_rate)
         return {"loss": loss, "rewards": self.stack.step_rewards()}
 
     def prefill(self, token_ids: Sequence[int], number: int) -> int | None:
-        """Compute a beginning, and keep it here under a number; its length is what the others need of it."""
+        """Compute a shared prefix and keep it here under a number.
+
+        Returns:
+            The prefix' length in tokens; None where the stack computes none.
+        """
         prefix = self.stack.prefill(token_ids)
         if prefix is None:
             return None
@@ -119,16 +129,29 @@ class HfPart:
         return self.stack.label_logits(self._share(batch), label_ids, self._kept(prefix))
 
     def start_decoding(self, prompts: Sequence[Sequence[int]], spec: GenerationSpec, number: int) -> None:
-        """Begin with this process' prompts; one that has none takes part with another's."""
+        """Start on this process' prompts, every `size`-th of them.
+
+        With fewer prompts than processes, one that has none decodes the first prompt, and its output is not
+        used: a sharded model needs all processes in every forward pass.
+        """
         mine = prompts[self._group.rank :: self._group.size]
         self._decoders[number] = self.stack.start_decoding(mine or prompts[:1], spec), len(mine)
 
     def decode(self, tokens: Mapping[int, int], pad_id: int, number: int) -> dict[int, Any]:
-        """Put tokens behind this process' prompts; row -> logits, by the numbers of the whole."""
+        """Append tokens to this process' prompts.
+
+        Args:
+            tokens: Row -> token, for rows of all processes.
+            pad_id: The token for a process that has no prompt of its own.
+            number: The decoder's number.
+
+        Returns:
+            Row -> logits, `[vocabulary]`, for this process' rows, by their numbers among all rows.
+        """
         decoder, prompts = self._decoders[number]
         rank, ranks = self._group.rank, self._group.size
         mine = {row // ranks: token for row, token in tokens.items() if row % ranks == rank}
-        if tokens and not mine:  # none at all would mean the first step
+        if tokens and not mine:  # an empty mapping would mean the first step
             mine = {0: pad_id}
         found = decoder.step(mine)
         return {row * ranks + rank: logits for row, logits in found.items() if row < prompts}

@@ -13,10 +13,11 @@ from kerastune.launching import Launch
 from kerastune.messages import decode, encode
 from kerastune.models import ModelFiles
 
-# The others wait for whatever the first one does meanwhile, such as reading tables. Where a process ends, so
-# do its connections, and the others know at once.
-_PATIENCE = timedelta(days=30)
-_MEETING = timedelta(minutes=10)
+# How long a process waits for a message: as long as the first one may be busy with something else. A process
+# that ends closes its connections, so that nobody waits in vain.
+_MESSAGE_TIMEOUT = timedelta(days=30)
+# How long the processes have to find each other.
+_RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 _ERROR = "kerastune/error"
 
 
@@ -25,7 +26,7 @@ class Processes(Group):
 
     Args:
         launch: This process among them.
-        store: What they met by.
+        store: torch's key-value store, by which they found each other.
     """
 
     def __init__(self, launch: Launch, store: Any) -> None:
@@ -34,8 +35,8 @@ class Processes(Group):
 
         super().__init__(launch)
         self._torch, self._store = torch, store
-        # Messages go by gloo, whatever computes: they are bytes in memory.
-        self._messages = torch.distributed.new_group(backend="gloo", timeout=_PATIENCE)
+        # Messages go by gloo whatever the device: they are bytes in the CPU's memory.
+        self._messages = torch.distributed.new_group(backend="gloo", timeout=_MESSAGE_TIMEOUT)
 
     def part(self, spec: ModelSpec, files: ModelFiles) -> Part:
         """Load this process' part; see `Group.part`."""
@@ -44,11 +45,11 @@ class Processes(Group):
         return HfPart(spec, files, self)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send a message from the first process to all others."""
+        """Send a message from the first process to all others; `receive` is its other end."""
         self._broadcast(encode(message))
 
     def receive(self) -> dict[str, Any]:
-        """Receive the first process' next message."""
+        """Wait for the first process' next message."""
         return decode(self._broadcast())
 
     def reply(self, message: Mapping[str, Any]) -> None:
@@ -59,7 +60,7 @@ class Processes(Group):
                 self._torch.distributed.send(part, 0, group=self._messages)
 
     def replies(self) -> list[dict[str, Any]]:
-        """Receive the others' answers, in the order of their ranks."""
+        """Wait for the others' answers, in the order of their ranks."""
         found = []
         for rank in range(1, self.size):
             size = self._torch.zeros(1, dtype=self._torch.int64)
@@ -71,11 +72,11 @@ class Processes(Group):
         return found
 
     def agree(self, error: Exception | None) -> None:
-        """Go on together or not at all; see `Group.agree`."""
+        """Let all processes go on, or none; see `Group.agree`."""
         self.total(error, 0.0)
 
     def total(self, error: Exception | None, number: float) -> float:
-        """Sum a number of each process, or stop all of them; see `Group.agree`."""
+        """Return the sum of the processes' numbers, unless something went wrong in one; see `Group.agree`."""
         numbers = self._torch.tensor([number, float(error is not None)], dtype=self._torch.float64)
         with _connected():
             self._torch.distributed.all_reduce(numbers, group=self._messages)
@@ -85,18 +86,26 @@ class Processes(Group):
             raise FailedElsewhereError
         return float(numbers[0])
 
-    def add_up(self, tensors: Sequence[Any]) -> None:
-        """Put the sum over all processes in the place of each tensor."""
+    def all_reduce(self, tensors: Sequence[Any]) -> None:
+        """Replace each tensor, in place, by its sum over all processes."""
         with _connected():
             for tensor in tensors:
                 self._torch.distributed.all_reduce(tensor)
 
     def leave_error(self, error: Exception) -> None:
-        """Leave an error where the first process finds it, which waits for something else."""
+        """Leave an error for the first process, which is not listening for a reply; see `cause`."""
         self._store.set(_ERROR, encode(described(error, self.rank)))
 
     def cause(self, error: Exception) -> Exception:
-        """Say why the first process failed: by an error that another left, by its end, or by itself."""
+        """Find out why a call failed in the first process.
+
+        Args:
+            error: What was raised there.
+
+        Returns:
+            The error that another process left, a `LostProcessError` where another process has ended, or else
+            `error` itself.
+        """
         with suppress(Exception):  # what was lost may be the store itself
             if self._store.check([_ERROR]):
                 return rebuilt(decode(self._store.get(_ERROR)))
@@ -105,11 +114,11 @@ class Processes(Group):
         return LostProcessError(LOST) if lost else error
 
     def leave(self) -> None:
-        """Take the connections down, after the last message."""
+        """Close the connections, after the last message."""
         self._torch.distributed.destroy_process_group()
 
     def abandon(self, status: int) -> None:
-        """Nothing: the connections end with the process, and so do the others."""
+        """Do nothing: this process' end closes its connections, and that ends the others."""
 
     def _broadcast(self, content: bytes | None = None) -> bytes:
         size = self._torch.tensor([0 if content is None else len(content)])
@@ -127,10 +136,13 @@ class Processes(Group):
 
 
 def meet(launch: Launch) -> Processes:
-    """Meet the other processes of a launch.
+    """Meet the other processes of a launch by torchrun.
+
+    Args:
+        launch: This process among them.
 
     Raises:
-        ConfigError: There are more processes than GPUs, or they do not find each other.
+        ConfigError: There are more processes than GPUs, or they do not find each other in ten minutes.
         MissingExtraError: torch is not installed.
     """
     torch = require("torch", "hf")
@@ -145,9 +157,9 @@ def meet(launch: Launch) -> Processes:
         torch.cuda.set_device(launch.local_rank)
         backend = "cpu:gloo,cuda:nccl"
     try:
-        store, rank, size = next(torch.distributed.rendezvous("env://", timeout=_MEETING))
+        store, rank, size = next(torch.distributed.rendezvous("env://", timeout=_RENDEZVOUS_TIMEOUT))
         torch.distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=size, timeout=_MEETING
+            backend, store=store, rank=rank, world_size=size, timeout=_RENDEZVOUS_TIMEOUT
         )
         return Processes(launch, store)
     except (RuntimeError, ValueError) as error:
@@ -159,7 +171,7 @@ def meet(launch: Launch) -> Processes:
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Say a connection that was lost as what it is: torch has no type of its own for it."""
+    """Turn a lost connection into a `LostProcessError`; torch raises a plain `RuntimeError`."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""A process that follows: it computes its rows of whatever the first one asks, until that ends."""
+"""Every process but the first: it computes its share of each call until the first one dismisses it."""
 
 import signal
 from typing import Any
@@ -12,8 +12,8 @@ from kerastune.models import ModelFiles, resolve_model
 def follow(group: Group) -> int:
     """Serve the first process until it dismisses the others.
 
-    What would stop a process is left to the first one, which finishes its step, keeps a checkpoint and then
-    dismisses the others.
+    SIGINT and SIGTERM are ignored here: the first process heeds them, finishes its step, writes a checkpoint
+    and then dismisses the others.
 
     Args:
         group: All processes.
@@ -52,7 +52,7 @@ def _reply(group: Group, parts: dict[int, Part], message: dict[str, Any]) -> dic
         raise
     except Exception as error:
         if number in parts and parts[number].waits(call):
-            # The others wait inside of the call; that this process ends is what lets them go on.
+            # The others wait inside the call, and only the end of this process gets them out of it.
             group.leave_error(error)
             raise LostProcessError from error
         return described(error, group.rank)
@@ -62,11 +62,11 @@ def _same_model(name: str, fingerprint: str) -> ModelFiles:
     """Find the first process' model here.
 
     Raises:
-        ModelError: It is not there, or is another one.
+        ModelError: It is not there, or another model of that name is.
     """
     files = resolve_model(name)
     if files.fingerprint != fingerprint:
         raise ModelError(
-            f"{files.path}: is another model than the first process'; copy the same to every machine"
+            f"{files.path}: is not the model that the first process has; copy the same files to every machine"
         )
     return files

@@ -15,45 +15,55 @@ from kerastune.errors import ConfigError, KerastuneError, ModelError
 from kerastune.launching import Launch
 from kerastune.models import ModelFiles
 
-#: What is said of a process that is gone.
+#: The message of a `LostProcessError`.
 LOST = (
-    "another process of the launch has ended, as the system ends one where memory runs out; start the same "
-    "command again, it goes on from what was kept"
+    "another process of the launch has ended, perhaps because the system ran out of memory; start the same "
+    "command again, it goes on from what was saved"
 )
 
 _joined: "Group | None" = None
 
 
 class LostProcessError(ModelError):
-    """Another process of the launch has ended, or is no longer where this one takes it to be."""
+    """Another process of the launch has ended, or its messages are out of step with this one's."""
 
 
 class FailedElsewhereError(Exception):
-    """Another process failed in what all do together; its error is the one to show."""
+    """A call that all processes make together failed in another one; that one's error is shown."""
 
 
 class Part(Protocol):
     """One process' part of a stack that several hold; each call is made in all of them."""
 
-    #: A `kerastune.stack.Stack`; what it has whole, the first process reads there.
+    #: A `kerastune.stack.Stack`; the first process reads from its own what is the same in all of them.
     stack: Any
 
     def do(self, call: str, values: Mapping[str, Any]) -> Any:
         """Do this process' part of a call.
 
         Args:
-            call: The method of `Stack`, or `decode`.
-            values: Its arguments, those of the whole.
+            call: The name of a method of `Stack`, or `decode`.
+            values: The method's arguments, for all rows.
+
+        Returns:
+            What the method returns for this process' rows.
+
+        Raises:
+            ValueError: There is no such call.
         """
 
     def reply(self, call: str, values: Mapping[str, Any]) -> Any:
-        """Do it elsewhere than in the first process, and return what that needs of it; None for nothing."""
+        """Do a call in another process than the first.
+
+        Returns:
+            What the first process needs of the result; None for nothing.
+        """
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Let go of beginnings and of prompts that nobody goes on from."""
+        """Free the shared prefixes and the decoders of these numbers."""
 
     def waits(self, call: str) -> bool:
-        """Whether the processes wait for each other within a call, so that who fails there cannot reply."""
+        """Whether the processes wait for each other within a call, so that a failing one cannot reply."""
 
 
 class Group(ABC):
@@ -66,7 +76,7 @@ class Group(ABC):
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size = launch.rank, launch.size
         self._lock = threading.RLock()
-        self._whole = True
+        self._in_step = True
 
     @abstractmethod
     def part(self, spec: ModelSpec, files: ModelFiles) -> Part:
@@ -74,11 +84,11 @@ class Group(ABC):
 
     @abstractmethod
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send a message from the first process to all others."""
+        """Send a message from the first process to all others; `receive` is its other end."""
 
     @abstractmethod
     def receive(self) -> dict[str, Any]:
-        """Receive the first process' next message."""
+        """Wait for the first process' next message."""
 
     @abstractmethod
     def reply(self, message: Mapping[str, Any]) -> None:
@@ -86,52 +96,67 @@ class Group(ABC):
 
     @abstractmethod
     def replies(self) -> list[dict[str, Any]]:
-        """Receive the others' answers, in the order of their ranks."""
+        """Wait for the others' answers, in the order of their ranks."""
 
     @abstractmethod
     def agree(self, error: Exception | None) -> None:
-        """Go on together or not at all, before the processes wait for each other in something longer.
+        """Let all processes go on, or none; for a point after which they would wait for each other.
 
         Args:
-            error: What went wrong here, if anything.
+            error: What went wrong in this process, if anything.
 
         Raises:
-            FailedElsewhereError: Something went wrong in another process; what did so here is raised itself.
+            Exception: `error`, where there is one.
+            FailedElsewhereError: Something went wrong in another process, and nothing in this one.
         """
 
     @abstractmethod
     def leave_error(self, error: Exception) -> None:
-        """Leave an error where the first process finds it, which waits for something else."""
+        """Leave an error for the first process, which is not listening for a reply; see `cause`."""
 
     @abstractmethod
     def cause(self, error: Exception) -> Exception:
-        """Say why the first process failed: by an error that another left, by its end, or by itself."""
+        """Find out why a call failed in the first process.
+
+        Args:
+            error: What was raised there.
+
+        Returns:
+            The error that another process left, a `LostProcessError` where another process has ended, or else
+            `error` itself.
+        """
 
     @abstractmethod
     def leave(self) -> None:
-        """Take the connections down, after the last message."""
+        """Close the connections, after the last message."""
 
     @abstractmethod
     def abandon(self, status: int) -> None:
-        """See to it that this process can end, where the others do not hear it any more."""
+        """Prepare this process for its end where the others can no longer be told of it.
+
+        Args:
+            status: The exit status that it ends with.
+        """
 
     @contextmanager
     def exchange(self) -> Iterator[None]:
-        """Hold the connections for a message and its replies; left before their end, nothing can follow.
+        """Hold the connections for a message and its replies.
+
+        Where an error cuts an exchange short, replies may still be under way, and nothing can follow it.
 
         Raises:
-            LostProcessError: An exchange before this one was left so.
+            LostProcessError: An earlier exchange was cut short.
         """
         with self._lock:
-            if not self._whole:
+            if not self._in_step:
                 raise LostProcessError("the other processes have been lost; start the same command again")
-            self._whole = False
+            self._in_step = False
             yield
-            self._whole = True
+            self._in_step = True
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Leave a block in all processes or in none; see `agree`."""
+        """Go on after the block only where it succeeded in all processes; see `agree`."""
         try:
             yield
         except Exception as error:
@@ -140,7 +165,7 @@ class Group(ABC):
             self.agree(None)
 
     def dismiss(self, status: int) -> None:
-        """Let the others end with a status; where an exchange was cut short, they end when this one does."""
+        """Tell the others to end with a status, or `abandon` them where an exchange was cut short."""
         global _joined
         _joined = None
         with suppress(LostProcessError), self.exchange():
@@ -153,8 +178,14 @@ class Group(ABC):
 def join(launch: Launch) -> Group:
     """Meet the other processes of a launch.
 
+    Args:
+        launch: This process among them, and the stack that connects them.
+
+    Returns:
+        All of them; `joined` returns the same from now on.
+
     Raises:
-        ConfigError: There are more processes than GPUs, or they do not find each other.
+        ConfigError: There are more processes than GPUs, or they do not find each other in time.
         MissingExtraError: The launch's stack is not installed.
     """
     global _joined
@@ -170,10 +201,10 @@ def join(launch: Launch) -> Group:
 
 
 def joined() -> Group:
-    """The processes that this one has met.
+    """The processes of this launch, after `join`.
 
     Raises:
-        ConfigError: It was started with others and has not met them.
+        ConfigError: This process was started with others and has not joined them.
     """
     if _joined is None:
         raise ConfigError(
@@ -184,17 +215,17 @@ def joined() -> Group:
 
 
 def described(error: Exception, rank: int) -> dict[str, Any]:
-    """Say an error as a message; `rebuilt` makes it one again."""
+    """Describe an error as a message, of which `rebuilt` makes an error again."""
     return {"error": (type(error).__name__, f"process {rank}: {error}")}
 
 
 def rebuilt(message: Mapping[str, Any]) -> Exception:
-    """Make an error of what another process said of it, of its own type where the type is ours."""
+    """Make an error of what `described` made, of its own type where that is ours, else a `RuntimeError`."""
     name, text = message["error"]
     if name in (MemoryError.__name__, FailedElsewhereError.__name__):
         return MemoryError(text) if name == MemoryError.__name__ else FailedElsewhereError(text)
     kind = getattr(errors, name, None)
     if kind is None:
         return RuntimeError(f"{name}: {text}")
-    # One that takes other arguments than its message is told by that alone.
+    # MissingExtraError is made of a package and an extra, not of a message.
     return KerastuneError(text) if kind is errors.MissingExtraError else kind(text)

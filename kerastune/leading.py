@@ -1,4 +1,4 @@
-"""The stack of a process that leads others: each call is made in all of them, each computes its own rows."""
+"""The stack of the first of several processes: it makes each call in all of them, each with its own rows."""
 
 import itertools
 import weakref
@@ -33,8 +33,8 @@ class LeadingStack:
         files: Its files.
 
     Raises:
-        ConfigError: The other processes have not been met, or the options do not go together.
-        ModelError: The model cannot be loaded, here or elsewhere.
+        ConfigError: The other processes have not been joined, or the options do not go together.
+        ModelError: The model cannot be loaded, in this process or in another.
     """
 
     def __init__(self, spec: ModelSpec, files: ModelFiles) -> None:
@@ -45,7 +45,7 @@ class LeadingStack:
         self._rewards: Rewards | None = None
         self._forgotten: set[int] = set()
         self._call("load", spec=spec, name=files.name, fingerprint=files.fingerprint)
-        # Told with the next message: where an object ends, something else may be under way.
+        # The others are told with the next message: an object can end in the middle of an exchange.
         weakref.finalize(self, _dropped.add, self._number)
 
     @property
@@ -151,7 +151,11 @@ class LeadingStack:
         return in_order(self._call(call, batch=batch, **values), len(batch.token_ids), sides_of(batch))
 
     def _call(self, call: str, **values: Any) -> list[Any]:
-        """Make a call in every process; what each returns that returns anything, this one first."""
+        """Make a call in every process.
+
+        Returns:
+            What the processes return that return anything, in the order of their ranks.
+        """
         group = self._group
         with group.exchange():
             dropped, forgotten = _taken(_dropped), _taken(self._forgotten)
@@ -168,13 +172,13 @@ class LeadingStack:
                     self._part.forget(forgotten)
                     mine = self._part.do(call, values)
             except Exception as caught:
-                if self._part is not None and self._part.waits(call):  # nobody is there to reply
+                if self._part is not None and self._part.waits(call):  # the others cannot reply; see `follow`
                     raise group.cause(caught) from caught
                 error = caught
             replies = group.replies()
         failed = [rebuilt(reply) for reply in replies if "error" in reply]
         errors = [one for one in (error, *failed) if one is not None]
-        # What failed, before those that only could not go on without it.
+        # The cause first, and not the processes that stopped because of it.
         for one in sorted(errors, key=lambda one: isinstance(one, FailedElsewhereError)):
             raise one
         all_found = (mine, *(reply["value"] for reply in replies))
@@ -182,19 +186,19 @@ class LeadingStack:
 
 
 class _LeadingDecoder:
-    """Prompts on their way through a stack's processes; see `Decoder`."""
+    """Prompts being continued by several processes; see `Decoder`."""
 
     def __init__(self, call: Callable[..., list[Any]], pad_id: int, number: int) -> None:
         self._call, self._pad_id, self._number = call, pad_id, number
 
     def step(self, tokens: Mapping[int, int]) -> Mapping[int, NDArray[np.float32]]:
-        """Put a token behind rows; see `Decoder.step`."""
+        """Append a token to rows; see `Decoder.step`."""
         parts = self._call("decode", tokens=tokens, pad_id=self._pad_id, number=self._number)
         return dict(sorted((row, logits) for part in parts for row, logits in part.items()))
 
 
 def _taken(numbers: set[int]) -> list[int]:
-    """Take numbers out of a set; others may come in meanwhile."""
+    """Take the numbers out of a set, but not those that are added meanwhile."""
     found = list(numbers)
     numbers.difference_update(found)
     return found

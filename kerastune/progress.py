@@ -13,7 +13,9 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(what: str, total: int, *, start: int = 0, show: bool = True) -> Iterator[Advance]:
+def progress(
+    what: str, total: int, *, start: int = 0, show: bool = True, bar: Advance | None = None
+) -> Iterator[Advance]:
     """Show a bar with a count, a note, the time spent and the time left.
 
     Args:
@@ -21,7 +23,11 @@ def progress(what: str, total: int, *, start: int = 0, show: bool = True) -> Ite
         total: Its number of parts.
         start: Parts that were done before.
         show: Whether to show anything.
+        bar: A bar that is already there and is moved in place of a new one, where this is a part of more.
     """
+    if bar is not None:
+        yield bar
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -41,10 +47,10 @@ def progress(what: str, total: int, *, start: int = 0, show: bool = True) -> Ite
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not show) as bar:
-        task = bar.add_task(what, total=total, completed=start, note="")
+    with Progress(*columns, console=Console(stderr=True), disable=not show) as shown:
+        task = shown.add_task(what, total=total, completed=start, note="")
 
         def advance(amount: int = 1, note: str = "") -> None:
-            bar.update(task, advance=amount, note=note)
+            shown.update(task, advance=amount, note=note)
 
         yield advance

@@ -1,17 +1,17 @@
 """Scoring: log-probabilities of the labels, from one forward pass a batch."""
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune.answering import answer_in_batches
 from kerastune.atomic import write_text
 from kerastune.batching import Batch, bucket_lengths, scoring_batches
 from kerastune.config import ScoreSpec
-from kerastune.decoding import GenerationSpec, answers
+from kerastune.decoding import GenerationSpec
 from kerastune.encoding import Encoded, Encoder, Encodings
 from kerastune.memory import explained_memory_errors
 from kerastune.prefix import pays, shared_prefix
@@ -185,7 +185,7 @@ def label_log_probabilities(
     whole_lengths = [len(example.prompt_ids) for example in encodings.examples]
     passes = len(examples) * (1 if _one_pass(encodings) else len(first_tokens))
     with (
-        progress("scoring", passes, show=show) if advance is None else nullcontext(advance) as advance,
+        progress("scoring", passes, show=show, bar=advance) as advance,
         explained_memory_errors(batch_size, max(whole_lengths), "score_batch_size"),
     ):
         prefix = _prefix(stack, encodings) if reuse_prefix else None
@@ -234,21 +234,9 @@ def generate_labels(
         stop_ids=tuple(tokenizer.end_ids),
         pad_id=tokenizer.pad_id,
     )
-    examples = _of(encodings, rows)
-    order = np.argsort([len(example.prompt_ids) for example in examples], kind="stable")
-    labels = np.full(len(order), INVALID, np.int64)
-    longest = max(len(example.prompt_ids) for example in examples) + spec.max_new_tokens
-    with (
-        progress("generating", len(order), show=show) if advance is None else nullcontext(advance) as advance,
-        explained_memory_errors(batch_size, longest, "score_batch_size"),
-    ):
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            written = answers(stack, [examples[index].prompt_ids for index in indices], spec)
-            for index, answer in zip(indices, written, strict=True):
-                labels[index] = parse_label(tokenizer.decode(answer.token_ids), words)
-            advance(len(indices))
-    return labels
+    prompts = [example.prompt_ids for example in _of(encodings, rows)]
+    written = answer_in_batches(stack, prompts, spec, batch_size=batch_size, show=show, advance=advance)
+    return np.array([parse_label(tokenizer.decode(answer.token_ids), words) for answer in written], np.int64)
 
 
 def parse_label(text: str, words: Sequence[str]) -> int:

@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from kerastune.answering import answer_in_batches
 from kerastune.chat.encoders import DialogueEncoder
 from kerastune.chat.messages import Dialogue
 from kerastune.chat.reading import Dialogues, read_dialogues
-from kerastune.decoding import DIALOGUE_PENALTY, Answer, GenerationSpec, answers
+from kerastune.decoding import DIALOGUE_PENALTY, GenerationSpec
 from kerastune.encoding import Encoded
 from kerastune.evaluated_scores import write_metrics
 from kerastune.evaluation.text_metrics import Answers, TextMetrics, definitions, measure_texts
 from kerastune.extras import require
-from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective
-from kerastune.progress import progress
 from kerastune.run import Run
 from kerastune.stack import Stack
 from kerastune.strict import require_option
@@ -206,23 +205,11 @@ def generate_answers(
     """
     encoder: DialogueEncoder = session.encoder
     prompts = [encoder.prompt_ids(encoder.fit(dialogue).before_answer) for dialogue in dialogues]
-    order = np.argsort([len(prompt) for prompt in prompts], kind="stable").tolist()
-    found: dict[int, Answer] = {}
-    size = session.config.score.score_batch_size
-    longest = max(map(len, prompts)) + spec.max_new_tokens
-    with (
-        progress("generating", len(prompts), show=show) as advance,
-        explained_memory_errors(size, longest, "score_batch_size"),
-    ):
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            written = answers(session.stack, [prompts[row] for row in rows], spec)
-            found |= dict(zip(rows, written, strict=True))
-            advance(len(rows))
-    ordered = [found[row] for row in range(len(prompts))]
+    batch_size = session.config.score.score_batch_size
+    written = answer_in_batches(session.stack, prompts, spec, batch_size=batch_size, show=show)
     return Answers(
-        texts=tuple(encoder.tokenizer.decode(answer.token_ids).strip() for answer in ordered),
-        ids=tuple(answer.token_ids for answer in ordered),
-        stopped=tuple(answer.stopped for answer in ordered),
+        texts=tuple(encoder.tokenizer.decode(answer.token_ids).strip() for answer in written),
+        ids=tuple(answer.token_ids for answer in written),
+        stopped=tuple(answer.stopped for answer in written),
         references=tuple(dialogue.messages[-1].content for dialogue in dialogues),
     )
