@@ -271,8 +271,9 @@ def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a table as JSON."""
     from kerastune.atomic import write_text
+    from kerastune.json_files import json_text
 
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    write_text(path, json_text(content))
 
 
 def machine() -> dict[str, Any]:

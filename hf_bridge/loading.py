@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from kerastune.config import Dtype, Quantized
-from kerastune.errors import ModelError
+from kerastune.errors import ModelError, one_line
 from kerastune.extras import require
 from kerastune.models import ModelFiles
 from kerastune.precision import Decision, Hardware, decide_dtype, torch_device
@@ -70,10 +70,9 @@ def load_model(
                 local_files_only=True,
             )
         except Exception as error:  # transformers, safetensors and torch raise errors of no common base
-            reason = " ".join(str(error).split())[:200]
             raise ModelError(
-                f"{files.name}: transformers cannot load {files.path}: {reason}; fetch the model again, or "
-                "use an architecture that it knows"
+                f"{files.name}: transformers cannot load {files.path}: {one_line(error)}; fetch the model "
+                "again, or use an architecture that it knows"
             ) from error
     model.requires_grad_(False)
     model.eval()

@@ -1,6 +1,5 @@
 """A base with its adapter added, as a folder of transformers': every other tensor and file is the base's."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.torch import save
 
 from hf_bridge.lora import lora_layers
 from kerastune.errors import ModelError
+from kerastune.json_files import json_text
 from kerastune.models import ModelFiles
 from kerastune.models.files import read_json
 from kerastune.models.stored import checkpoint_files
@@ -97,12 +97,8 @@ def _copy_the_rest(source: Path, folder: Path) -> None:
 def _say_dtype(folder: Path, dtype: str, total: int) -> None:
     config = read_json(folder / "config.json")
     key = "torch_dtype" if "torch_dtype" in config else "dtype"
-    _write_json(folder / "config.json", {**config, key: dtype})
+    (folder / "config.json").write_text(json_text({**config, key: dtype}), encoding="utf-8")
     if (folder / _INDEX).is_file():
         index = read_json(folder / _INDEX)
         index["metadata"] = {**index.get("metadata", {}), "total_size": total}
-        _write_json(folder / _INDEX, index)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        (folder / _INDEX).write_text(json_text(index), encoding="utf-8")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from kerastune.config import ModelSpec
-from kerastune.errors import ConfigError
+from kerastune.errors import ConfigError, one_line
 from kerastune.extras import require
 from kerastune.group import LOST, FailedElsewhereError, Group, LostProcessError, Part, described, rebuilt
 from kerastune.launching import Launch
@@ -151,10 +151,9 @@ def meet(launch: Launch) -> Processes:
         )
         return Processes(launch, store)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"the {launch.size} processes of the launch do not find each other: {reason}; start them with "
-            "torchrun, and see that MASTER_ADDR can be reached from every machine"
+            f"the {launch.size} processes of the launch do not find each other: {one_line(error)}; start "
+            "them with torchrun, and see that MASTER_ADDR can be reached from every machine"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from kerastune.errors import ModelError
+from kerastune.errors import ModelError, one_line
 from kerastune.extras import require
 from kerastune.models import ModelFiles
 
@@ -22,8 +22,9 @@ class OwnTokenizer:
         try:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(files.path, local_files_only=True)
         except Exception as error:  # transformers' errors have no base in common
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{files.name}: transformers has no tokenizer for it: {reason}") from error
+            raise ModelError(
+                f"{files.name}: transformers has no tokenizer for it: {one_line(error)}"
+            ) from error
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of texts, without BOS or EOS."""

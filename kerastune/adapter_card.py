@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from kerastune.atomic import atomic_folder
 from kerastune.errors import AdapterError
-from kerastune.json_files import read_object
+from kerastune.json_files import json_text, read_object
 
 CARD = "kerastune.json"
 #: The adapter's folder in a run's.
@@ -132,7 +131,7 @@ def read_card(folder: Path) -> AdapterCard:
 
 def write_json(path: Path, table: Mapping[str, Any]) -> None:
     """Write a file of an adapter's folder."""
-    path.write_text(json.dumps(table, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json_text(table), encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

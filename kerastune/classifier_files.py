@@ -15,6 +15,7 @@ from kerastune.classification import Classification
 from kerastune.config import RunConfig
 from kerastune.errors import AdapterError, KerastuneError
 from kerastune.few_shot import shots_of
+from kerastune.json_files import json_text
 from kerastune.session import Session
 from kerastune.shared_models import shared_model
 from kerastune.strict import build
@@ -43,7 +44,7 @@ def save_classifier(classifier: "LLMClassifier", folder: Path) -> Path:
         "adapter_id": classifier._adapter_id,
     }
     with atomic_folder(folder) as temporary:
-        write_text(temporary / ESTIMATOR, json.dumps(table, ensure_ascii=False, indent=2) + "\n")
+        write_text(temporary / ESTIMATOR, json_text(table))
         if classifier.adapter_:
             files = shared_model(config.model).files
             card = Session(config, files, classifier._encoder(config)).card

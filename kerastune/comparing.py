@@ -16,6 +16,7 @@ from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError, KerastuneError
 from kerastune.evaluation import measure
 from kerastune.fine_tuning import train
+from kerastune.json_files import json_text
 
 _RESULT = "compared.json"
 
@@ -160,4 +161,4 @@ def _run_one(config: RunConfig, name: str, train_file: Path, test_file: Path, ou
         peak_memory_gb=peak_memory_gb(),
         trainable=info.trainable,
     )
-    write_text(out / _RESULT, json.dumps(asdict(compared), indent=2) + "\n")
+    write_text(out / _RESULT, json_text(asdict(compared)))

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from kerastune.errors import ConfigError
 from kerastune.mesh import Mesh, parse_mesh
-from kerastune.preference.loss import Method, PreferenceLoss
-from kerastune.strict import build, near
+from kerastune.preference.spec import PreferenceSpec
+from kerastune.strict import build, near, require_option
 from kerastune.targets import canonical_targets
 
 Backend = Literal["jax", "tensorflow", "torch"]
@@ -24,7 +24,6 @@ StackName = Literal["keras", "hf"]
 
 #: What each stack can keep a base's linear layers in.
 QUANTIZED_BY: Mapping[str, tuple[Quantized, ...]] = {"keras": ("int8", "int4"), "hf": ("nf4", "int8")}
-
 
 #: Adam's epsilon on every stack, as Keras has it: beside the root of the uncorrected second moment (the
 #: paper's epsilon hat). A gradient that is all rounding must not make a step as large as any other.
@@ -64,16 +63,20 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if self.stack == "hf":
-            _check("backend", self.backend, self.backend in (None, "torch"), "'torch' on the hf stack")
+            require_option(
+                "backend", self.backend, self.backend in (None, "torch"), "'torch' on the hf stack"
+            )
         known = QUANTIZED_BY[self.stack]
-        _check(
+        require_option(
             "quantize",
             self.quantize,
             self.quantized is None or self.quantized in known,
             f"{' or '.join(map(repr, known))} on the {self.stack} stack",
         )
         alone = self.stack == "hf" and self.quantized is None
-        _check("shard", self.shard, self.shard is None or alone, "none but on the hf stack without quantize")
+        require_option(
+            "shard", self.shard, self.shard is None or alone, "none but on the hf stack without quantize"
+        )
         for name in ("devices", "mesh"):
             value = getattr(self, name)
             if value is not None and (self.stack == "hf" or self.backend not in (None, "jax")):
@@ -83,10 +86,14 @@ class ModelSpec:
                     "stack on jax"
                 )
         count = self.devices
-        _check("devices", count, count is None or 0 < count < 10**6, "a positive whole number")
-        _check("devices", count, None in (count, self.mesh), "none beside --mesh, which says how many")
+        require_option("devices", count, count is None or 0 < count < 10**6, "a positive whole number")
+        require_option(
+            "devices", count, None in (count, self.mesh), "none beside --mesh, which says how many"
+        )
         if self.grid is not None and self.grid.model > 1:
-            _check("quantize", self.quantize, self.quantize is None, "none with a mesh that splits the model")
+            require_option(
+                "quantize", self.quantize, self.quantize is None, "none with a mesh that splits the model"
+            )
 
     @property
     def grid(self) -> Mesh | None:
@@ -127,10 +134,12 @@ class LoraSpec:
     dora: bool = False
 
     def __post_init__(self) -> None:
-        _check("rank", self.rank, self.rank >= 1, "1 or more")
-        _check("alpha", self.alpha, self.alpha is None or 0 < self.alpha < inf, "a finite number more than 0")
-        _check("dropout", self.dropout, 0 <= self.dropout < 1, "from 0 up to, not including, 1")
-        _check("targets", self.targets, len(self.targets) > 0, "one layer name or more")
+        require_option("rank", self.rank, self.rank >= 1, "1 or more")
+        require_option(
+            "alpha", self.alpha, self.alpha is None or 0 < self.alpha < inf, "a finite number more than 0"
+        )
+        require_option("dropout", self.dropout, 0 <= self.dropout < 1, "from 0 up to, not including, 1")
+        require_option("targets", self.targets, len(self.targets) > 0, "one layer name or more")
         canonical_targets(self.targets)
 
     @property
@@ -182,46 +191,16 @@ class TrainSpec:
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "max_length"):
             value = getattr(self, name)
-            _check(name, value, value is None or value >= 1, "1 or more")
-        _check(
+            require_option(name, value, value is None or value >= 1, "1 or more")
+        require_option(
             "learning_rate", self.learning_rate, 0 < self.learning_rate < inf, "a finite number more than 0"
         )
         least_0 = ("epochs", "shots", "weight_decay", "clip_norm", "patience", "seed")
         for name in (*least_0, "checkpoint_steps", "checkpoint_minutes"):
-            _check(name, getattr(self, name), 0 <= getattr(self, name) < inf, "a finite number, 0 or more")
-        _check("warmup", self.warmup, 0 <= self.warmup < 1, "from 0 up to, not including, 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreferenceSpec:
-    """How pairs of a chosen and a rejected answer are trained; see `kerastune.preference.loss`.
-
-    Args:
-        method: `"dpo"`, which needs a reference (the model without the new adapter), or `"orpo"`, which
-            needs none.
-        beta: DPO's strength of the pull to the reference; ORPO's weight of the odds ratio.
-        label_smoothing: DPO's share of pairs that are taken for reversed.
-        min_chosen_score: The least score of a chosen answer; pairs with a lower one are left out. None keeps
-            all.
-    """
-
-    method: Method = "dpo"
-    beta: float = 0.1
-    label_smoothing: float = 0.0
-    min_chosen_score: float | None = None
-
-    def __post_init__(self) -> None:
-        _check("beta", self.beta, 0 < self.beta < inf, "a finite number more than 0")
-        _check(
-            "label_smoothing", self.label_smoothing, 0 <= self.label_smoothing < 0.5, "from 0 to below 0.5"
-        )
-        if self.method == "orpo":
-            _check("label_smoothing", self.label_smoothing, self.label_smoothing == 0, "0 for method 'orpo'")
-
-    @property
-    def loss(self) -> PreferenceLoss:
-        """The loss."""
-        return PreferenceLoss(method=self.method, beta=self.beta, label_smoothing=self.label_smoothing)
+            require_option(
+                name, getattr(self, name), 0 <= getattr(self, name) < inf, "a finite number, 0 or more"
+            )
+        require_option("warmup", self.warmup, 0 <= self.warmup < 1, "from 0 up to, not including, 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +217,7 @@ class ScoreSpec:
     score_batch_size: int = 32
 
     def __post_init__(self) -> None:
-        _check("score_batch_size", self.score_batch_size, self.score_batch_size >= 1, "1 or more")
+        require_option("score_batch_size", self.score_batch_size, self.score_batch_size >= 1, "1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,8 +274,3 @@ def _section(table: dict[str, Any], name: str) -> dict[str, Any]:
             return section
     known = [key for section in sections for key in section if not isinstance(section[key], dict)]
     raise ConfigError(f"unknown option {name!r}{near(name, known)}")
-
-
-def _check(name: str, value: object, allowed: bool, expected: str) -> None:
-    if not allowed:
-        raise ConfigError(f"{name}: expected {expected}, received {value!r}")

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.errors import ConfigError
+from kerastune.strict import require_option
 
 #: The penalty of tuned dialogue models, where nothing else is said. Of 37 held-out answers of a tuned Gemma 3
 #: 270M, 6 went round in circles without it and none with it (docs/chat.md).
@@ -56,8 +56,7 @@ class GenerationSpec:
             ("repetition_penalty", 0 < self.repetition_penalty < inf, "a finite number more than 0"),
             ("seed", self.seed >= 0, "0 or more"),
         ):
-            if not allowed:
-                raise ConfigError(f"{name}: expected {expected}, received {getattr(self, name)!r}")
+            require_option(name, getattr(self, name), allowed, expected)
 
 
 @dataclass(frozen=True)

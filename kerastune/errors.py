@@ -49,3 +49,17 @@ class MissingExtraError(KerastuneError):
         super().__init__(f"{package} is not installed; install it with: pip install 'kerastune[{extra}]'")
         self.package = package
         self.extra = extra
+
+
+def one_line(text: object, most: int = 200) -> str:
+    """Bring a library's message into one line, to be part of a message of ours.
+
+    Args:
+        text: The message, or the error that has it.
+        most: The most characters of it; the rest is cut off.
+
+    Example:
+        >>> one_line(ValueError("bad file:\\n  header"))
+        'bad file: header'
+    """
+    return " ".join(str(text).split())[:most]

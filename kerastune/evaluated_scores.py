@@ -1,7 +1,7 @@
 """What `evaluate` leaves of a table in a run's folder: every row's label and scores, and whose they are."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from kerastune.dataset.reading import RawTable, load_bytes, parse_table
 from kerastune.dataset.splits import read_labels
 from kerastune.errors import DataError
 from kerastune.evaluation import INVALID, read_answers
+from kerastune.json_files import json_text
 from kerastune.run import Run
 from kerastune.scoring import Scores, score_columns
 from kerastune.task import Label, Task, get_task
@@ -72,6 +73,20 @@ def save_evaluated(path: Path, scores: Scores, rows: Dataset) -> None:
         )
     ]
     write_text(path, "".join("\t".join(line) + "\n" for line in [header, *lines]))
+
+
+def write_metrics(folder: Path, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write `metrics.json`, wholly or not at all.
+
+    Args:
+        folder: The run's folder.
+        tables: A table's name -> what the run came to on it, in the types of JSON.
+
+    Raises:
+        OutputError: The file cannot be written.
+        ValueError: A number is not finite.
+    """
+    write_text(folder / METRICS, json_text(tables, allow_nan=False))
 
 
 def read_evaluated(path: Path, task: str | Task) -> EvaluatedRows:

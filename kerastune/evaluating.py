@@ -1,13 +1,11 @@
 """Evaluation of a run on a labelled table: everything that is printed, and that `metrics.json` holds."""
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kerastune.atomic import write_text
 from kerastune.baselines import baseline_probabilities
 from kerastune.cross_validation import (
     CrossValidated,
@@ -27,6 +25,7 @@ from kerastune.evaluated_scores import (
     save_evaluated,
     scores_name,
     stored_scores,
+    write_metrics,
 )
 from kerastune.evaluation import (
     RESAMPLES,
@@ -242,7 +241,7 @@ def write_evaluation(run: Run, tables: Mapping[str, EvaluatedTable]) -> None:
         save_evaluated(run.folder / scores_name(name), table.scores, table.rows)
         described = describe_table(run, table.rows, scores_name(name))
         said[name] = {"table": described, **table.evaluated.as_dict()}
-    write_text(run.folder / METRICS, json.dumps(said, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_metrics(run.folder, said)
 
 
 def _needed(train: Dataset | None, notes: Sequence[str], flag: str) -> Dataset:

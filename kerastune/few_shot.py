@@ -13,6 +13,7 @@ from kerastune.atomic import write_text
 from kerastune.dataset import Dataset
 from kerastune.dataset.splits import read_labels
 from kerastune.errors import AdapterError, ConfigError, DataError
+from kerastune.json_files import json_text
 from kerastune.task import Task
 from kerastune.template import Template
 
@@ -138,7 +139,7 @@ def write_shots(path: Path, shots: Shots) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    write_text(path, json.dumps(asdict(shots), ensure_ascii=False, indent=2, default=dict) + "\n")
+    write_text(path, json_text(asdict(shots), default=dict))
 
 
 def read_shots(path: Path) -> Shots:

@@ -1,7 +1,6 @@
 """Fine-tuning: rows and options in, a run's folder out."""
 
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -14,14 +13,16 @@ from kerastune.adapter import write_adapter
 from kerastune.adapter_card import Link, write_card
 from kerastune.atomic import clear_leftovers, write_text
 from kerastune.checkpoint import has_checkpoint, require_checkpoint
-from kerastune.config import LoraSpec, PreferenceSpec, RunConfig, ScoreSpec
+from kerastune.config import LoraSpec, RunConfig, ScoreSpec
 from kerastune.config_file import read_config, write_config
 from kerastune.environment import peak_memory_gb
 from kerastune.errors import ConfigError
 from kerastune.few_shot import SHOTS
+from kerastune.json_files import json_text
 from kerastune.kinds import Rows, kind_of
 from kerastune.locking import locked
 from kerastune.memory import explained_loading_errors
+from kerastune.preference.spec import PreferenceSpec
 from kerastune.preference.task import PreferenceTask
 from kerastune.run import ADAPTER, CONFIG_TOML, MANIFEST, Run
 from kerastune.session import ModelSession, Prepared
@@ -167,7 +168,7 @@ def _train(
         "training": None if trained is None else asdict(trained),
         "peak_memory_gb": round(peak_memory_gb(), 2),
     }
-    write_text(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    write_text(folder / MANIFEST, json_text(manifest))
     # Last: what was killed before this is started again, and finds everything done but these files.
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     return run

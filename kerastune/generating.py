@@ -1,6 +1,5 @@
 """Answering many prompts with a run or a model; killed at any point, it goes on where it was."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from kerastune.atomic import write_text
 from kerastune.decoding import GenerationSpec, answers
 from kerastune.errors import OutputError
+from kerastune.json_files import json_hash
 from kerastune.memory import explained_memory_errors
 from kerastune.partial_lines import open_partial_lines
 from kerastune.progress import progress
@@ -157,8 +157,4 @@ class _Work:
         """What decides the answers."""
         named = [[prompt.id, prompt.shown, ids] for prompt, ids in zip(self._prompts, self._ids, strict=True)]
         options = {**asdict(self._spec), **asdict(self._speaker.config.model), "batch": self._batch_size}
-        return {"prompts": _digest(named), "options": _digest(options), **self._speaker.provenance}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+        return {"prompts": json_hash(named), "options": json_hash(options), **self._speaker.provenance}

@@ -1,6 +1,8 @@
-"""JSON objects in files, read with errors that name the file and the way out."""
+"""JSON in files: laid out and hashed alike everywhere, and read with errors that name the file."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,3 +33,28 @@ def read_object(
     if not isinstance(table, dict):
         raise error(f"{path}: expected a JSON object, received {type(table).__name__}; {way_out}")
     return table
+
+
+def json_text(value: Any, *, allow_nan: bool = True, default: Callable[[Any], Any] | None = None) -> str:
+    """Lay a value out as the text of a JSON file that people read too: indented, Hangul as it is.
+
+    Args:
+        value: What goes into the file.
+        allow_nan: Whether NaN and infinities may be in it, which are not JSON but which Python reads.
+        default: Makes something that JSON knows of a value that it does not know.
+
+    Raises:
+        ValueError: A number is not finite, and `allow_nan` is false.
+
+    Example:
+        >>> print(json_text({"label": "최고"}), end="")
+        {
+          "label": "최고"
+        }
+    """
+    return json.dumps(value, ensure_ascii=False, indent=2, allow_nan=allow_nan, default=default) + "\n"
+
+
+def json_hash(value: Any) -> str:
+    """The sha256 of a value's JSON with sorted keys; what JSON does not know counts by its `str`."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,31 +1,28 @@
 """Preview: one row as the model will see it, down to the bytes and the tokens."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from kerastune.chat.encoders import DialogueEncoder
 from kerastune.chat.reading import Dialogues, read_dialogues
 from kerastune.config import RunConfig
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.encoding import Encoded, Encoder
-from kerastune.errors import ConfigError
+from kerastune.kinds import Rows
 from kerastune.preference.encoding import encode_pair, fit_pair
 from kerastune.preference.reading import PairRows, read_pairs
 from kerastune.preference.session import open_preference_session
 from kerastune.preference.task import PreferenceTask
 from kerastune.session import open_session
+from kerastune.strict import require_option
 from kerastune.text_session import open_text_session
 from kerastune.text_task import TextTask, find_task
 from kerastune.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
 
 # What is trained is marked by signs as well as by colour: a log file has no colours.
 _OPEN, _CLOSE = "⟦", "⟧"
@@ -50,17 +47,14 @@ def preview(dataset: Dataset, encoder: Encoder, row: int = 0) -> Group:
         ConfigError: There is no such row.
         EncodingError: The row cannot be encoded; see `Encoder`.
     """
-    from rich.console import Group
-    from rich.text import Text
-
-    _require_row(row, len(dataset))
+    heading = _heading(dataset, row, encoder.template.name)
     one = dataset.take([row])
     encodings = encoder.encode(one)
     (example,), (prompt,) = encodings.examples, encoder.prompts(one)
     label = None if one.labels is None else int(one.labels[0])
     completion = "" if label is None else encoder.completions[label]
     return Group(
-        Text(f"{dataset.where(row)}, id {example.example_id}, template {encoder.template.name}", "bold"),
+        heading,
         *_example(example, [(prompt, False), (completion, True)], encoder.tokenizer, encoder.max_length),
         Text(),
         _labels(encoder, encodings.label_ids, label),
@@ -82,17 +76,10 @@ def preview_dialogue(rows: Dialogues, encoder: DialogueEncoder, row: int = 0) ->
         ConfigError: There is no such row.
         EncodingError: The row cannot be encoded; see `ChatEncoder` and `ExchangeEncoder`.
     """
-    from rich.console import Group
-    from rich.text import Text
-
-    _require_row(row, len(rows))
-    name = rows.ids[row]
-    example = encoder.encode(rows.dialogues[row], name)
-    parts = encoder.marked(encoder.fit(rows.dialogues[row], name))
-    return Group(
-        Text(f"{rows.where(row)}, id {name}, template {encoder.name}", "bold"),
-        *_example(example, parts, encoder.tokenizer, encoder.max_length),
-    )
+    heading = _heading(rows, row, encoder.name)
+    name, dialogue = rows.ids[row], rows.dialogues[row]
+    example, parts = encoder.encode(dialogue, name), encoder.marked(encoder.fit(dialogue, name))
+    return Group(heading, *_example(example, parts, encoder.tokenizer, encoder.max_length))
 
 
 def preview_pair(rows: PairRows, encoder: DialogueEncoder, row: int = 0) -> Group:
@@ -110,17 +97,14 @@ def preview_pair(rows: PairRows, encoder: DialogueEncoder, row: int = 0) -> Grou
         ConfigError: There is no such row.
         EncodingError: The row cannot be encoded; see `encode_pair`.
     """
-    from rich.console import Group
-    from rich.text import Text
-
-    _require_row(row, len(rows))
+    heading = _heading(rows, row, encoder.name)
     name, pair = rows.ids[row], rows.values[row]
     kept, encoded = fit_pair(encoder, pair, name), encode_pair(encoder, pair, name)
     (prompt, _), *chosen = encoder.marked(kept.chosen)
     _, *rejected = encoder.marked(kept.rejected)
     score = "" if pair.chosen_score is None else f", scored {pair.chosen_score:g}"
     return Group(
-        Text(f"{rows.where(row)}, id {name}, template {encoder.name}", "bold"),
+        heading,
         Text("\nprompt", "bold"),
         _text([(prompt, False)]),
         Text(f"{_size([(prompt, False)])}, {len(encoded.prompt_ids)} tokens; {_fate(encoded.chosen)}"),
@@ -132,17 +116,16 @@ def preview_pair(rows: PairRows, encoder: DialogueEncoder, row: int = 0) -> Grou
     )
 
 
-def _require_row(row: int, rows: int) -> None:
-    if not 0 <= row < rows:
-        raise ConfigError(f"row: expected 0 to {rows - 1}, received {row}")
+def _heading(rows: Rows, row: int, template: str) -> Text:
+    """The line that names a row; a row that is not there is refused."""
+    require_option("row", row, 0 <= row < len(rows), f"0 to {len(rows) - 1}")
+    return Text(f"{rows.where(row)}, id {rows.ids[row]}, template {template}", "bold")
 
 
 def _example(
     example: Encoded, parts: Sequence[tuple[str, bool]], tokenizer: Tokenizer, max_length: int
 ) -> list[Text]:
     """A row's text, its numbers and its tokens."""
-    from rich.text import Text
-
     trained = len(example.trained)
     return [
         _text(parts),
@@ -157,8 +140,6 @@ def _example(
 
 def _answer(example: Encoded, parts: Sequence[tuple[str, bool]], encoder: DialogueEncoder) -> list[Text]:
     """A side of a pair without its prompt: text, numbers and tokens."""
-    from rich.text import Text
-
     ids, most = example.completion_ids, encoder.max_length
     return [
         _text(parts),
@@ -184,6 +165,15 @@ def preview_file(config: RunConfig, file: Path, row: int = 0, *, labelled: bool 
         file: The table.
         row: The row's index, from 0.
         labelled: Whether a task's labels are read.
+
+    Returns:
+        Something to hand to `rich.print`.
+
+    Raises:
+        ConfigError: There is no such row.
+        DataError: The table cannot be read as it is.
+        EncodingError: The row cannot be encoded.
+        ModelError: The base model's files are not found.
     """
     task = find_task(config.task)
     if isinstance(task, PreferenceTask):
@@ -213,7 +203,6 @@ def _sign(character: str) -> str:
 
 
 def _text(parts: Sequence[tuple[str, bool]]) -> Text:
-    from rich.text import Text
 
     text = Text()
     for part, trained in parts:
@@ -226,8 +215,6 @@ def _text(parts: Sequence[tuple[str, bool]]) -> Text:
 
 def _tokens(tokenizer: Tokenizer, ids: Sequence[int], trained: Container[int] = ()) -> Text:
     """Tokens with their ids; those at the trained places are marked."""
-    from rich.text import Text
-
     return Text("  ").join(
         Text(f"{_OPEN}{_piece(tokenizer, number)}{_CLOSE}", _TRAINED)
         if place in trained
@@ -241,8 +228,6 @@ def _piece(tokenizer: Tokenizer, number: int) -> str:
 
 
 def _labels(encoder: Encoder, label_ids: tuple[tuple[int, ...], ...], label: int | None) -> Table:
-    from rich.table import Table
-    from rich.text import Text
 
     table = Table("label", "answer", "tokens", "", box=None, pad_edge=False)
     for index, ids in enumerate(label_ids):

@@ -1,7 +1,5 @@
 """Scoring a table with a run, from file to submission; killed at any point, it goes on where it was."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 from kerastune.atomic import clear_leftovers
 from kerastune.dataset import Dataset, read_dataset
+from kerastune.json_files import json_hash
 from kerastune.partial_scores import PartialScores, open_partial, require_plain_ids
 from kerastune.run import Run
 from kerastune.submission import Format, default_submission_name, manifest_path, require_submittable
@@ -103,10 +102,6 @@ def _identity(run: Run, rows: Dataset) -> dict[str, str]:
         "input": str(rows.sha256),
         "base model": made_of["base_fingerprint"],
         "adapter": made_of["adapter_sha256"],
-        "options": _digest(asdict(run.config)),
-        "versions": _digest(made_of["versions"]),
+        "options": json_hash(asdict(run.config)),
+        "versions": json_hash(made_of["versions"]),
     }
-
-
-def _digest(value: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Dataclasses out of tables, strictly: every key known, every value of its field's type."""
+"""Options, strictly: every key known, every value of its field's type and in its range."""
 
 import dataclasses
 import difflib
@@ -72,6 +72,28 @@ def _home(name: str, hints: Mapping[str, Any]) -> str:
         if dataclasses.is_dataclass(hint) and name in typing.get_type_hints(hint) and name not in hints:
             return f"; it belongs under [{section}]"
     return near(name, list(hints))
+
+
+def require_option(name: str, value: object, allowed: bool, expected: str) -> None:
+    """Refuse a value that is not allowed.
+
+    Args:
+        name: The option's name.
+        value: What was received.
+        allowed: Whether that is allowed.
+        expected: What is allowed, in words.
+
+    Raises:
+        ConfigError: It is not allowed.
+
+    Example:
+        >>> require_option("rank", 0, 0 >= 1, "1 or more")
+        Traceback (most recent call last):
+            ...
+        kerastune.errors.ConfigError: rank: expected 1 or more, received 0
+    """
+    if not allowed:
+        raise ConfigError(f"{name}: expected {expected}, received {value!r}")
 
 
 def near(name: str, known: list[str]) -> str:

@@ -1,6 +1,5 @@
 """Evaluating a run whose answers are texts: perplexity and generated answers, before and after tuning."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from kerastune.atomic import write_text
 from kerastune.chat.encoders import DialogueEncoder
 from kerastune.chat.messages import Dialogue
 from kerastune.chat.reading import Dialogues, read_dialogues
 from kerastune.decoding import DIALOGUE_PENALTY, Answer, GenerationSpec, answers
 from kerastune.encoding import Encoded
-from kerastune.errors import ConfigError
-from kerastune.evaluated_scores import METRICS
+from kerastune.evaluated_scores import write_metrics
 from kerastune.evaluation.text_metrics import Answers, TextMetrics, definitions, measure_texts
 from kerastune.extras import require
 from kerastune.memory import explained_memory_errors
@@ -23,6 +20,7 @@ from kerastune.objective import Objective
 from kerastune.progress import progress
 from kerastune.run import Run
 from kerastune.stack import Stack
+from kerastune.strict import require_option
 from kerastune.text_session import TextSession, encode_rows
 from kerastune.validation import validate
 
@@ -91,7 +89,6 @@ def evaluate_texts(
     *,
     max_new_tokens: int = 128,
     skip_bad_rows: bool = False,
-    for_labels: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> dict[str, TextEvaluation]:
     """Evaluate a run on a table of dialogues, and write `metrics.json` into its folder.
@@ -105,31 +102,25 @@ def evaluate_texts(
         options: Options that replace the run's.
         max_new_tokens: The most tokens of an answer.
         skip_bad_rows: Whether dialogues that cannot be used are left out, and listed.
-        for_labels: Flags of the command that only runs of tasks with labels take -> what was given.
         show: Whether to show progress.
 
     Returns:
         The table's name -> what the run came to on it.
 
     Raises:
-        ConfigError: The folder is no run, or a flag is for tasks with labels.
+        ConfigError: The folder is no run, or an option is refused.
         DataError: The table cannot be read as it is.
         MissingExtraError: rouge-score or sacrebleu is not installed.
         TemplateError: The run's task has labels.
     """
-    if max_new_tokens < 1:
-        raise ConfigError(f"max_new_tokens: expected 1 or more, received {max_new_tokens}")
+    require_option("max_new_tokens", max_new_tokens, max_new_tokens >= 1, "1 or more")
     run = Run.load(folder, options)
-    for flag, value in (for_labels or {}).items():
-        if value:
-            raise ConfigError(f"{flag}: is for tasks with labels, {folder} is a run of {run.config.task!r}")
     rows = read_dialogues(file, run.config.task, skip_bad_rows=skip_bad_rows)
     for package in ("rouge_score", "sacrebleu"):  # before the model is loaded
         require(package, "metrics")
     evaluation = evaluate_dialogues(run, rows, max_new_tokens=max_new_tokens, show=show)
     said = {file.stem: evaluation}
-    table = {name: one.as_dict() for name, one in said.items()}
-    write_text(run.folder / METRICS, json.dumps(table, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_metrics(run.folder, {name: one.as_dict() for name, one in said.items()})
     return said
 
 

@@ -90,6 +90,7 @@ def test_what_is_not_named_keeps_its_default(tmp_path):
         ("[score]\nmode = 'foo'", "mode: expected 'likelihood' or 'generate', received 'foo'"),
         ("[score]\nscore_batch_size = 0", "score_batch_size: expected 1 or more, received 0"),
         ("task = ", "not valid TOML: "),
+        ("x = " + "[" * 3000, "not valid TOML: maximum recursion depth"),
     ],
 )
 def test_refused_in_one_line_with_the_place(tmp_path, toml, said):

@@ -152,6 +152,14 @@ def test_no_tokenizer_and_no_end(tmp_path):
     (files.path / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": unknown}))
     with pytest.raises(ModelError, match=r"tokenizer.json: is damaged .*UNK"):
         load_tokenizer(files)
+    # One that lets the library panic, which is no Exception.
+    pieces = [{"SpecialToken": {"id": "<x>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    panics = {"type": "TemplateProcessing", "single": pieces, "pair": pieces, "special_tokens": {}}
+    known = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    whole = {"version": "1.0", "model": known, "post_processor": panics}
+    (files.path / "tokenizer.json").write_text(json.dumps(whole))
+    with pytest.raises(ModelError, match=r"tokenizer.json: is damaged .*no entry found"):
+        load_tokenizer(files)
     (files.path / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match=r"expected tokenizer.json or tokenizer.model"):
         load_tokenizer(files)

@@ -1,7 +1,6 @@
 """A calibration as a value, and as `calibration.json` in the adapter's folder beside PEFT's files."""
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from kerastune.atomic import write_text
 from kerastune.calibration.quality import Quality
 from kerastune.calibration.scaling import rescale
 from kerastune.errors import AdapterError, ConfigError
-from kerastune.json_files import read_object
+from kerastune.json_files import json_text, read_object
 from kerastune.strict import build
 
 if TYPE_CHECKING:
@@ -132,8 +131,7 @@ class Calibration:
         """
         self._require_card(folder, folder / CALIBRATION)
         table = dataclasses.asdict(self) | {_ADAPTER_HASH: adapter_hash(folder)}
-        text = json.dumps(table, ensure_ascii=False, indent=2, allow_nan=False)
-        write_text(folder / CALIBRATION, text + "\n")
+        write_text(folder / CALIBRATION, json_text(table, allow_nan=False))
         return folder / CALIBRATION
 
     @classmethod

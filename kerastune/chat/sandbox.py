@@ -10,7 +10,7 @@ from jinja2.nodes import Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from kerastune.errors import TemplateError
+from kerastune.errors import TemplateError, one_line
 
 
 class _Generation(Extension):
@@ -56,10 +56,9 @@ def compile_template(source: str, name: str) -> Callable[..., str]:
         try:
             return str(template.render(**variables))
         except Exception as error:  # a stranger's program: it can fail in any way that there is
-            reason = " ".join(str(error).split())[:200]
             raise TemplateError(
-                f"chat template {name!r}: does not render these messages: {reason}; choose a named one "
-                "with --template, or change the messages"
+                f"chat template {name!r}: does not render these messages: {one_line(error)}; choose a named "
+                "one with --template, or change the messages"
             ) from error
 
     return render

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from kerastune.cli.commands import SkipBadRows
-from kerastune.cli.options import with_options
+from kerastune.cli.options import refuse_flags, with_options
 
 
 @with_options("Model", "Scoring")
@@ -40,20 +40,21 @@ def evaluate(
     Example: kerastune evaluate runs/chat --input data/chat/test.jsonl
     Example: kerastune evaluate runs/dpo --input data/preference/test.jsonl
     """
-    for_labels = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
     from kerastune.preference.task import PreferenceTask
     from kerastune.run import Run
+    from kerastune.task import Task
     from kerastune.text_task import TextTask
 
     task = Run.load(folder).task
+    if not isinstance(task, Task):
+        flags = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
+        refuse_flags(flags, f"is for tasks with labels, {folder} is a run of {task.name!r}")
     if isinstance(task, PreferenceTask):
         from kerastune.console import say
         from kerastune.preference.evaluating import evaluate_pairs_file
         from kerastune.preference.rendering import render
 
-        pairs = evaluate_pairs_file(
-            folder, input, options, skip_bad_rows=skip_bad_rows, for_labels=for_labels
-        )
+        pairs = evaluate_pairs_file(folder, input, options, skip_bad_rows=skip_bad_rows)
         say(render(input.stem, pairs))
         return
     if isinstance(task, TextTask):
@@ -66,7 +67,6 @@ def evaluate(
             options,
             max_new_tokens=max_new_tokens,
             skip_bad_rows=skip_bad_rows,
-            for_labels=for_labels,
         )
         print_text_evaluation(evaluation)
         return

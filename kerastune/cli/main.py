@@ -22,7 +22,7 @@ from kerastune.cli import (
     talk_commands,
     verbalizers_command,
 )
-from kerastune.errors import KerastuneError
+from kerastune.errors import KerastuneError, one_line
 from kerastune.launching import processes
 from kerastune.log import start_log
 from kerastune.stopping import INTERRUPTED, TERMINATED, Terminated, stopping
@@ -115,7 +115,7 @@ def _reported(words: list[str], work: Callable[[], int]) -> int:
     except Terminated as error:
         return _report(words, "told to stop (SIGTERM)", error, TERMINATED)
     except Exception as error:
-        message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        message = one_line(f"{type(error).__name__}: {error}", most=300)
         return _report(
             words, f"{message}; this is an error of kerastune, {_SHOW_TRACEBACK} shows where", error, 1
         )

@@ -12,8 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
-from kerastune.config import LoraSpec, ModelSpec, PreferenceSpec, RunConfig, ScoreSpec, TrainSpec
+from kerastune.config import LoraSpec, ModelSpec, RunConfig, ScoreSpec, TrainSpec
 from kerastune.config_file import read_config, read_options
+from kerastune.errors import ConfigError
+from kerastune.preference.spec import PreferenceSpec
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A TOML file of options; flags override what it says.")
@@ -75,6 +77,21 @@ def with_options(
         return wrapped
 
     return decorate
+
+
+def refuse_flags(flags: Mapping[str, Any], reason: str) -> None:
+    """Refuse flags that do not go with the other arguments.
+
+    Args:
+        flags: A flag -> what was given, or nothing.
+        reason: What the message says of a flag that was given.
+
+    Raises:
+        ConfigError: One was given.
+    """
+    for flag, value in flags.items():
+        if value:
+            raise ConfigError(f"{flag}: {reason}; leave it out")
 
 
 def _of_the_run(flag: inspect.Parameter) -> inspect.Parameter:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kerastune.doctor.finding import Finding, State
+from kerastune.errors import one_line
 
 _GB = 1e9
 _MATRIX_PRODUCT = 64.0
@@ -121,7 +122,7 @@ def _of_answer(candidate: Candidate, answer: dict[str, Any]) -> Iterator[Finding
         yield _finding(
             candidate,
             "broken",
-            " ".join(str(answer["error"]).split())[:300],
+            one_line(answer["error"], most=300),
             "kerastune doctor --timeout 600" if slow else again,
         )
         return

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from kerastune.config import ModelSpec
-from kerastune.errors import ConfigError
+from kerastune.errors import ConfigError, one_line
 from kerastune.group import LOST, FailedElsewhereError, Group, LostProcessError, Part, described, rebuilt
 from kerastune.keras_stack.backend import import_keras, quiet, quiet_standard_error
 from kerastune.launching import Launch
@@ -143,7 +143,7 @@ def meet(launch: Launch) -> Hosts:
         with quiet(sys.stdout, 1):  # gloo says there whom it has met
             keras.distribution.initialize(launch.addresses, launch.size, launch.rank)
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(_apart(launch, " ".join(str(error).split())[:200])) from error
+        raise ConfigError(_apart(launch, one_line(error))) from error
     finally:
         alone.cancel()
     return Hosts(launch, global_state.client)

@@ -24,7 +24,7 @@ from typing import Any
 
 import keras
 
-from kerastune.errors import ModelError
+from kerastune.errors import ModelError, one_line
 from kerastune.extras import require
 from kerastune.keras_stack.families import FAMILIES, SIZES, Family
 from kerastune.keras_stack.placement import Placement
@@ -54,8 +54,9 @@ def load_model(files: ModelFiles, dtype: str, placement: Placement) -> tuple[Any
         return load(models, files, dtype, placement)
     except (ValueError, TypeError, LookupError, OSError, NotImplementedError) as error:
         reason = f"no {error} in its config.json" if isinstance(error, KeyError) else str(error)
-        reason = " ".join(reason.split())[:300]
-        raise ModelError(f"{files.name}: KerasHub cannot load {files.path}: {reason}") from error
+        raise ModelError(
+            f"{files.name}: KerasHub cannot load {files.path}: {one_line(reason, most=300)}"
+        ) from error
 
 
 def _load_preset(models: Any, files: ModelFiles, dtype: str, placement: Placement) -> tuple[Any, Any]:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from kerastune.atomic import atomic_file
-from kerastune.errors import AdapterError
+from kerastune.errors import AdapterError, one_line
 from kerastune.float_tensors import from_bfloat16
 from kerastune.keras_stack.geometry import Geometry
 from kerastune.keras_stack.lora import adaptable_layers
@@ -41,9 +41,8 @@ def read_lora_file(path: Path, backbone: Any) -> dict[str, Factors]:
         with h5py.File(path) as file:
             updates = _read(path, _group(file, _ROOT), backbone)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:  # h5py's, of no common base
-        reason = " ".join(str(error).split())[:200]
         raise AdapterError(
-            f"{path}: damaged, or not written by save_lora_weights ({reason}); save it again"
+            f"{path}: damaged, or not written by save_lora_weights ({one_line(error)}); save it again"
         ) from error
     require_whole(updates, adaptable_layers(backbone))
     return updates

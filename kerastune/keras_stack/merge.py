@@ -10,7 +10,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from kerastune.batching import Batch
-from kerastune.errors import ModelError
+from kerastune.errors import ModelError, one_line
 from kerastune.models import ModelFiles
 from kerastune.models.stored import stored_dtype
 from kerastune.tokenizer import load_tokenizer
@@ -44,8 +44,7 @@ def save_preset(causal_lm: Any, files: ModelFiles, folder: Path, dtype: str) -> 
     try:
         preprocessor = _preprocessor(type(causal_lm), files)
     except Exception as error:  # KerasHub's errors have no base in common
-        reason = " ".join(str(error).split())[:200]
-        notes.append(f"the preset has no tokenizer: KerasHub makes none of {files.path}: {reason}")
+        notes.append(f"the preset has no tokenizer: KerasHub makes none of {files.path}: {one_line(error)}")
     try:
         type(causal_lm)(backbone=backbone, preprocessor=preprocessor).save_to_preset(str(folder))
     except OSError as error:
@@ -123,8 +122,9 @@ class PlainPreset:
                 str(folder), preprocessor=None, dtype="float32"
             )
         except Exception as error:  # KerasHub's errors have no base in common
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"KerasHub cannot open the merged preset: {reason}; use --format hf") from error
+            raise ModelError(
+                f"KerasHub cannot open the merged preset: {one_line(error)}; use --format hf"
+            ) from error
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Compute the logits after every token, `[B, L, vocabulary]`; not those at padding."""

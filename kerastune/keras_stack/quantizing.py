@@ -7,7 +7,7 @@ leaves them on the other stack.
 from typing import Any
 
 from kerastune.config import Quantized
-from kerastune.errors import ModelError
+from kerastune.errors import ModelError, one_line
 from kerastune.keras_stack.lora import adaptable_layers
 
 
@@ -25,7 +25,6 @@ def quantize(backbone: Any, mode: Quantized) -> None:
         try:
             layer.quantize(mode)
         except (ValueError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise ModelError(
-                f"{module}: Keras cannot keep it as {mode}: {reason}; leave --quantize out"
+                f"{module}: Keras cannot keep it as {mode}: {one_line(error)}; leave --quantize out"
             ) from error

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kerastune.config import Backend
-from kerastune.errors import ModelError
+from kerastune.errors import ModelError, one_line
 from kerastune.extras import require
 from kerastune.keras_stack.backend import import_keras, quiet_standard_error
 from kerastune.models import ModelFiles
@@ -28,8 +28,7 @@ class OwnTokenizer:
             with quiet_standard_error():  # SentencePiece reports that there is nothing to report
                 self._tokenizer = keras_hub.models.Tokenizer.from_preset(str(files.path))
         except Exception as error:  # KerasHub's errors have no base in common
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{files.name}: KerasHub has no tokenizer for it: {reason}") from error
+            raise ModelError(f"{files.name}: KerasHub has no tokenizer for it: {one_line(error)}") from error
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of texts, without BOS or EOS."""

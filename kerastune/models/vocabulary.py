@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from kerastune.errors import ModelError
 from kerastune.extras import require
+from kerastune.json_files import json_hash
 from kerastune.models.byte_level import byte_alphabet, byte_level_parts
 from kerastune.models.cache import remembered
 from kerastune.models.files import read_json
@@ -97,7 +98,9 @@ def _named(path: Path) -> Iterator[None]:
     """Say which file it is that the tokenizers library cannot read, or cannot encode with."""
     try:
         yield
-    except Exception as error:  # the library raises the bare class
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises the bare Exception, and a panic of its is none
         raise ModelError(
             f"{path}: is damaged or of an unknown kind: {error}; fetch the model again"
         ) from error
@@ -181,7 +184,7 @@ class _KerasByteLevel(_Fast):
         with _named(self._path):
             tokenizer = tokenizers.Tokenizer.from_str(json.dumps({"version": "1.0", **content}))
         self._set_up(tokenizer, special)
-        self._hash = _hash(content)
+        self._hash = json_hash(content)
 
     def fingerprint(self) -> str:
         return self._hash
@@ -236,8 +239,4 @@ def _content_hash(path: Path) -> str:
     # Older files write a merge as one text, newer ones as a pair.
     merges = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model.get("merges", [])]
     kept = {key: content.get(key) for key in ("added_tokens", "normalizer", "pre_tokenizer")}
-    return _hash({**kept, "model": {**model, "merges": merges}})
-
-
-def _hash(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json_hash({**kept, "model": {**model, "merges": merges}})

@@ -1,6 +1,5 @@
 """Evaluation of a run on held-out pairs: how often, and by how much, the chosen answer is preferred."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,9 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.atomic import write_text
-from kerastune.errors import ConfigError
-from kerastune.evaluated_scores import METRICS
+from kerastune.evaluated_scores import write_metrics
 from kerastune.evaluation.intervals import RESAMPLES, Interval, wilson_interval
 from kerastune.preference.loss import PreferenceLoss, Rewards
 from kerastune.preference.pairs import EncodedPair
@@ -90,7 +87,6 @@ def evaluate_pairs_file(
     options: Mapping[str, Any] | None = None,
     *,
     skip_bad_rows: bool = False,
-    for_labels: Mapping[str, Any] | None = None,
     show: bool = True,
 ) -> EvaluatedPairs:
     """Evaluate a run on held-out pairs, before and after its training, and write `metrics.json`.
@@ -100,7 +96,6 @@ def evaluate_pairs_file(
         file: The table of pairs.
         options: Options that replace the run's.
         skip_bad_rows: Whether rows that cannot be used are left out, and listed.
-        for_labels: Flags that are for tasks with labels -> what was given, all of it refused.
         show: Whether to show progress.
 
     Raises:
@@ -109,9 +104,6 @@ def evaluate_pairs_file(
         DataError: A row cannot be used.
         OutputError: The folder cannot be written into.
     """
-    for flag, value in (for_labels or {}).items():
-        if value:
-            raise ConfigError(f"{flag}: is for tasks with labels; leave it out")
     run = Run.load(folder, options)
     rows = read_pairs(file, skip_bad_rows=skip_bad_rows)
     session = run.preference_session
@@ -143,7 +135,7 @@ def evaluate_pairs_file(
             "preference": evaluated.as_dict(),
         }
     }
-    write_text(run.folder / METRICS, json.dumps(said, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    write_metrics(run.folder, said)
     return evaluated
 
 

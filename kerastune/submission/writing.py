@@ -1,6 +1,5 @@
 """Writing a submission and its manifest: to the side, read back and compared, then renamed."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -10,6 +9,7 @@ from kerastune.atomic import atomic_file, write_text
 from kerastune.dataset.reading import parse_table
 from kerastune.dataset.table import Dataset
 from kerastune.errors import DataError, OutputError
+from kerastune.json_files import json_text
 from kerastune.submission.checking import check_table
 from kerastune.submission.form import Form, Format, submission_form
 from kerastune.submission.rows import arranged, submission_order
@@ -74,10 +74,7 @@ def write_submission(
         "kerastune": _version(),
         "extra": dict(extra or {}),
     }
-    write_text(
-        manifest_path(path),
-        json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n",
-    )
+    write_text(manifest_path(path), json_text(manifest, default=str))
     return path
 
 
