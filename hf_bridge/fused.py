@@ -40,7 +40,7 @@ class _AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]  # torch ha
         outputs = torch.nn.functional.linear(rows, weight, bias).addmm_(down, b.T, alpha=scale)
         ctx.save_for_backward(rows, weight, a, b, down)
         ctx.scale = scale
-        return outputs.view(*inputs.shape[:-1], -1)
+        return outputs.view(*inputs.shape[:-1], outputs.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
@@ -53,7 +53,8 @@ class _AdaptedLinear(torch.autograd.Function):  # type: ignore[misc]  # torch ha
         by_a = (by_down.T @ rows).float()
         by_inputs = None
         if ctx.needs_input_grad[0]:  # not under the first layer, whose inputs are frozen
-            by_inputs = (by_rows @ weight).addmm_(by_down, a).view(*by_outputs.shape[:-1], -1)
+            by_inputs = (by_rows @ weight).addmm_(by_down, a)
+            by_inputs = by_inputs.view(*by_outputs.shape[:-1], by_inputs.shape[-1])
         return by_inputs, None, None, by_a, by_b, None
 
 
