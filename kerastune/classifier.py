@@ -37,24 +37,24 @@ from kerastune.training_state import CHECKPOINT, HISTORY
 class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A language model that classifies texts, trained by LoRA or as it is.
 
-    The base model is loaded once for all estimators of a process that ask for the same, so that
-    cross-validation costs a training a fold and no more; `kerastune.release_models` lets go of it. An
-    estimator itself holds its adapter alone, and is as small to copy and to pickle as that.
+    The base model is loaded once for all estimators of a process that name the same one, so that
+    cross-validation does not load it for each fold; `kerastune.release_models` frees it. An estimator itself
+    holds only its adapter, and so is small to copy and to pickle.
 
     Args:
         model: The base model; see `ModelSpec`.
         stack: `"keras"` or `"hf"`.
-        backend: What computes; None is the stack's own.
-        dtype: The base's dtype.
+        backend: `"jax"`, `"tensorflow"` or `"torch"`; None is JAX on keras and torch on hf.
+        dtype: The base's dtype: `"float32"`, `"bfloat16"` or `"float16"`; `"auto"` chooses by the hardware.
         task: A task or its name, such as `"review-sentiment"`; its labels are the classes. None makes one
             of the classes in `y`.
         template: A template or its name; None takes the task's.
-        verbalizer: With a task, the name of one of its verbalizers. Without, class -> word, or a word for
-            each class in sorted order; None says classes by their names.
+        verbalizer: With a task, the name of one of its verbalizers. Without a task, class -> word, or a word
+            for each class in sorted order; None takes the classes' names.
         lora: The adapter's options, a `LoraSpec` or a mapping of some of them; None for the defaults.
         train: The training's options, a `TrainSpec` or a mapping of some of them; None for the defaults.
-            With `epochs` 0 nothing is trained and the model answers as it is, with `shots` from what it is
-            shown.
+            With `epochs` 0 nothing is trained and the base model answers; with `shots` it is shown that many
+            rows of each class first.
         score_batch_size: Rows of a forward pass when scoring.
         show: Whether to show progress.
 
@@ -62,9 +62,9 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         classes_: `[L]`, the classes, sorted.
         config_: The options that it was fitted with.
         classification_: The task, its template, and how classes are called.
-        adapter_: Hugging Face's module path -> the update that was learnt; empty where nothing was trained.
-        history_: The training's lines, a step or an epoch each, as `history.jsonl` has them.
-        shots_: The rows shown, or None.
+        adapter_: Hugging Face's module path -> its low-rank update; empty where nothing was trained.
+        history_: An entry for each step and each epoch, as `history.jsonl` has them.
+        shots_: The labelled rows that stand in every prompt, or None.
         calibration_: What `calibrate` fitted, or None.
 
     Example:
@@ -88,7 +88,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         score_batch_size: int = 32,
         show: bool = False,
     ) -> None:
-        # Nothing is looked at before fit, so that any value can be set, cloned and searched over.
+        # Nothing is checked before fit, so that any value can be set, cloned and searched over.
         self.model = model
         self.stack = stack
         self.backend = backend
@@ -111,16 +111,16 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         folder: str | Path | None = None,
         resume: bool = False,
     ) -> "LLMClassifier":
-        """Train, or where `epochs` is 0 get ready to answer without.
+        """Train; where `epochs` is 0, only prepare the prompts.
 
         Args:
-            X: Texts, one a row: a list, an array or a Series; a frame where the task has several fields.
-            y: Their classes.
-            X_val: Texts to watch while training; the adapter of the best epoch is kept.
+            X: `[N]` texts: a list, an array or a Series; a frame where the task has several fields.
+            y: `[N]`, their classes.
+            X_val: Texts whose loss is measured after each epoch; the adapter of the best epoch is kept.
             y_val: Their classes.
-            folder: Where checkpoints are while it trains, so that a fit that was killed and is called again
-                goes on; None has none that outlive the call.
-            resume: Whether there must be one to go on from.
+            folder: Where checkpoints are kept while it trains, so that a fit that was killed goes on when it
+                is called again; None keeps none beyond the call.
+            resume: Whether there has to be a checkpoint in `folder` to go on from.
 
         Returns:
             The estimator.
@@ -128,10 +128,11 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Raises:
             DataError: A text is missing or empty, a class is unknown to the task, or there is one class only.
             ConfigError: An option is refused, or there is nothing to resume.
-            TemplateError: Two classes are said by one word, or a class by none.
+            TemplateError: Two classes have the same word, or a class has none.
             ModelError: The model is not found, or cannot be trained.
+            OutputError: A checkpoint cannot be written.
         """
-        # Assigned last, so that a fit that failed is none, and what was fitted keeps its options.
+        # It marks the estimator as fitted: removed first and set last, so that a fit that failed is none.
         self.__dict__.pop("config_", None)
         if resume:
             require_checkpoint(Path(folder or ".") / CHECKPOINT)
@@ -156,8 +157,8 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if len(set(firsts)) < len(firsts):
             warnings.warn(
                 f"some of the words {', '.join(encoder.task.words(encoder.verbalizer))} begin with the same "
-                "token, so that whole words are compared, which takes a pass each; choose others with "
-                "verbalizer",
+                "token, so that whole words are compared, in a forward pass for each class; give words that "
+                "begin differently as verbalizer",
                 stacklevel=2,
             )
         if config.train.epochs:
@@ -168,7 +169,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:  # noqa: N803
-        """Predict each text's class, `[N]`; by the calibrated decision where `calibrate` was called."""
+        """Predict each text's class, `[N]`; with the calibrated threshold after `calibrate`."""
         scores = self.predict_log_proba(X)
         if self.calibration_ is not None:
             scores = scores + self.calibration_.decision_offsets[self.classification_.order]
@@ -179,27 +180,33 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return np.exp(self.predict_log_proba(X))
 
     def predict_log_proba(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Return the natural logarithms of `predict_proba`, which lose nothing near 0."""
+        """Return the natural logarithms of `predict_proba`, `[N, L]`, which are exact near 0."""
         found = self._log_probabilities(X)
         if self.calibration_ is not None:
             found = rescale(found, self.calibration_.scale, self.calibration_.bias)
         return found[:, self.classification_.order]
 
     def decision_function(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """Return log-odds of the second of two classes, `[N]`; of more, log-probabilities, `[N, L]`."""
+        """Return the log-odds of the second of two classes, `[N]`; of more, log-probabilities, `[N, L]`."""
         scores = self.predict_log_proba(X)
         return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
     def calibrate(self, X: Any, y: Any, methods: Sequence[str] | None = None) -> "LLMClassifier":  # noqa: N803
-        """Fit temperature, bias and decision to rows that were not trained on; see `kerastune.calibration`.
+        """Fit temperature, bias and decision threshold to rows that were not trained on.
+
+        See `kerastune.calibration`.
 
         Args:
-            X: Texts.
-            y: Their classes.
+            X: `[N]` texts.
+            y: `[N]`, their classes.
             methods: Such as `["temperature"]`; None chooses by the number of rows.
 
         Returns:
             The estimator, whose probabilities and predictions are calibrated from now on.
+
+        Raises:
+            ConfigError: A method is unknown, or two exclude each other.
+            DataError: A text is missing or empty, or a class is unknown.
         """
         check_is_fitted(self)
         rows = self.classification_.rows(X, y)
@@ -212,7 +219,10 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """Write the fitted estimator into a folder: JSON, and the adapter in PEFT's format.
 
         Args:
-            folder: Where to; what is there is replaced.
+            folder: The folder; one that is there is replaced.
+
+        Returns:
+            The folder.
 
         Raises:
             OutputError: The folder cannot be written.
@@ -224,7 +234,10 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
 
     @classmethod
     def load(cls, folder: str | Path) -> "LLMClassifier":
-        """Read an estimator that `save` wrote; the base model is loaded when it predicts.
+        """Read an estimator that `save` wrote; the base model is loaded at its first prediction.
+
+        Args:
+            folder: The folder.
 
         Raises:
             AdapterError: A file is missing or damaged, or the base model is another.
@@ -238,7 +251,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return hasattr(self, "config_")
 
     def __sklearn_tags__(self) -> Any:
-        """Say that texts go in, as scikit-learn's own vectorizers do."""
+        """Tell scikit-learn that the input is texts, as its own vectorizers do."""
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
@@ -290,7 +303,7 @@ class LLMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sc
             shared.adapter_id = self._adapter_id
 
     def _log_probabilities(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
-        """The model's own, in the order of the task's labels."""
+        """Uncalibrated log-probabilities, `[N, L]`, in the order of the task's labels."""
         check_is_fitted(self)
         config, rows = self.config_, self.classification_.rows(X)
         shared = shared_model(config.model)

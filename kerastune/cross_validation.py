@@ -1,4 +1,4 @@
-"""A run's options tried again: on folds of its training table, and from other seeds.
+"""How far a run's results vary: over folds of its training table (cross-validation), and over seeds.
 
 The base model is loaded once: every training puts a fresh adapter on the session's stack.
 """
@@ -28,7 +28,7 @@ class Spread:
 
     Args:
         mean: Its mean.
-        sd: Its standard deviation, that of a sample (n - 1).
+        sd: Its sample standard deviation (with n - 1 in the denominator).
         lowest: Its lowest value.
         highest: Its highest value.
     """
@@ -41,13 +41,13 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One fold: trained on the others, judged on this one.
+    """The results of one fold, by a model that was trained on the other folds.
 
     Args:
         fold: Its number, from 1.
         train_rows: How many rows were trained on.
         model: The metrics on the fold's rows.
-        tfidf: Those of the TF-IDF baseline, trained and judged on the same rows.
+        tfidf: The metrics of the TF-IDF baseline, trained and measured on the same rows.
     """
 
     fold: int
@@ -58,10 +58,10 @@ class Fold:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossValidated:
-    """A run's options on every fold of its training table.
+    """The results of a cross-validation.
 
     Args:
-        seed: What the rows were dealt by.
+        seed: The seed by which the rows were assigned to folds.
         folds: The folds.
     """
 
@@ -75,7 +75,7 @@ class CrossValidated:
 
     @property
     def tfidf(self) -> dict[str, Spread | None]:
-        """How the baseline's vary."""
+        """How the baseline's metrics vary from fold to fold."""
         return spread([fold.tfidf for fold in self.folds])
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class CrossValidated:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedSpread:
-    """A run's options from several seeds, judged on the same rows.
+    """The results of one training for each of several seeds, all measured on the same rows.
 
     Args:
         runs: Seed -> the metrics of its adapter.
@@ -121,10 +121,13 @@ class SeedSpread:
 
 
 def spread(measured: Sequence[Metrics]) -> dict[str, Spread | None]:
-    """How metrics vary: a metric's name -> its spread, None where it is undefined in one of them.
+    """Compute how metrics vary.
 
     Args:
-        measured: Two metrics or more.
+        measured: The metrics of two trainings or more.
+
+    Returns:
+        A metric's name -> its spread; None where the metric is undefined in one of them.
     """
     found: dict[str, Spread | None] = {}
     for name in _SPREAD:
@@ -145,10 +148,10 @@ def cross_validate(
     show: bool = True,
     on_fold: Callable[[Fold], None] | None = None,
 ) -> CrossValidated:
-    """Train and judge a session's options on every fold of a table; the session's adapter is replaced.
+    """Cross-validate a session's options on a table; the session's adapter is replaced.
 
-    Every row is judged once, by an adapter that was not trained on it. The rows are dealt by the options'
-    seed, each fold with the table's share of each label.
+    Every row is scored once, by an adapter that was not trained on it. The folds are stratified: each has the
+    table's share of each label. The options' seed decides which rows they hold.
 
     Args:
         session: The base model and the options.
@@ -156,7 +159,7 @@ def cross_validate(
         k: How many folds, 2 or more.
         validation: Labelled rows to watch while training, as `train` does.
         show: Whether to show progress.
-        on_fold: Called with each fold as soon as it is judged.
+        on_fold: Called with each fold as soon as it is measured.
 
     Raises:
         ConfigError: `k` is less than 2.
@@ -188,14 +191,14 @@ def seed_spread(
     show: bool = True,
     on_seed: Callable[[int, Metrics], None] | None = None,
 ) -> SeedSpread:
-    """Train a session's options from several seeds and judge each on the same rows.
+    """Train by a session's options from several seeds, and measure each adapter on the same rows.
 
-    The session's adapter is replaced. The seeds are the options' own and those that follow it.
+    The session's adapter is replaced. The seeds are the options' own and the numbers that follow it.
 
     Args:
         session: The base model and the options.
         train: Labelled rows to train on.
-        rows: Labelled rows to judge.
+        rows: Labelled rows to measure on.
         seeds: How many seeds, 2 or more.
         validation: Labelled rows to watch while training, as `train` does.
         show: Whether to show progress.
@@ -206,7 +209,7 @@ def seed_spread(
     """
     require_seeds(seeds)
     first = session.config.train.seed
-    session.stack  # noqa: B018  # loaded now, so that every seed's session has this one
+    session.stack  # noqa: B018  # loaded now, so that the sessions of all seeds share it
     measured = {}
     for seed in range(first, first + seeds):
         seeded = replace(session, config=session.config.with_options({"seed": seed}))
@@ -217,10 +220,10 @@ def seed_spread(
 
 
 def require_seeds(seeds: int) -> None:
-    """Refuse fewer seeds than a spread is made of.
+    """Refuse a number of seeds that has no spread.
 
     Raises:
-        ConfigError: There are fewer than 2.
+        ConfigError: It is less than 2.
     """
     if seeds < 2:
         raise ConfigError(f"seeds: expected 2 or more, received {seeds}; one seed has no spread")

@@ -1,4 +1,4 @@
-"""What `evaluate` leaves of a table in a run's folder: every row's label and scores, and whose they are."""
+"""What `evaluate` writes into a run's folder: the metrics, and every row's label and scores."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from kerastune.run import Run
 from kerastune.scoring import Scores, score_columns
 from kerastune.task import Label, Task, get_task
 
-#: For machines: every number of the latest evaluation, see `kerastune.evaluating`.
+#: The file with every number of the latest evaluation, see `kerastune.evaluating`.
 METRICS = "metrics.json"
 
 
@@ -50,10 +50,16 @@ def scores_name(table: str) -> str:
 
 
 def save_evaluated(path: Path, scores: Scores, rows: Dataset) -> None:
-    """Write a TSV: id, label, what was predicted, and a log-probability a label.
+    """Write a TSV: id, label, the predicted label, and one log-probability (natural, in nats) for each label.
 
-    The third column is `generated`, empty where the text was no label, where labels were read out of text.
-    Where a tuned threshold decides, further columns hold what it adds to each label's log-probability.
+    Where labels were read out of generated text, the third column is `generated` in place of `predicted`, and
+    empty where the text was no label. Where a tuned threshold decides, further columns hold what it adds to
+    each label's log-probability.
+
+    Args:
+        path: The file.
+        scores: The rows' scores.
+        rows: The rows, with their labels.
 
     Raises:
         DataError: The labels were not read.
@@ -80,7 +86,7 @@ def write_metrics(folder: Path, tables: Mapping[str, Mapping[str, Any]]) -> None
 
     Args:
         folder: The run's folder.
-        tables: A table's name -> what the run came to on it, in the types of JSON.
+        tables: A table's name -> the results on it, in the types of JSON.
 
     Raises:
         OutputError: The file cannot be written.
@@ -125,7 +131,7 @@ def read_evaluated(path: Path, task: str | Task) -> EvaluatedRows:
 
 
 def describe_table(run: Run, rows: Dataset, file: str) -> dict[str, Any]:
-    """What `metrics.json` says of a table's scores: of what they are, by what, and in which file.
+    """Describe a table for `metrics.json`: which rows, what scored them, and the file with their scores.
 
     Args:
         run: The run that scored.
@@ -143,11 +149,14 @@ def describe_table(run: Run, rows: Dataset, file: str) -> dict[str, Any]:
 
 
 def stored_scores(run: Run, rows: Dataset) -> Scores | None:
-    """The scores that `evaluate` left of these very rows by this very run; None where there are none.
+    """Find the scores that `evaluate` left of exactly these rows by exactly this run.
 
     Args:
         run: The run, with the options that it would score with.
         rows: The rows, read from a file.
+
+    Returns:
+        The scores; None where there are none, or where they cannot be read.
     """
     try:
         entries = json.loads((run.folder / METRICS).read_text(encoding="utf-8"))
@@ -160,14 +169,14 @@ def stored_scores(run: Run, rows: Dataset) -> Scores | None:
             and table["scored_by"] == _scored_by(run)
         ]
         found = [read_evaluated(run.folder / name, run.config.task).scores for name in names]
-    # Of another version or damaged: what is only kept to save time is made anew.
+    # Of another version, or damaged. They only save time: the rows are scored again.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
         return None
     return next((scores for scores in found if scores.ids == rows.ids), None)
 
 
 def require_same_rows(scores: Scores, rows: Dataset, name: str) -> None:
-    """See that scores are of these rows, in this order, and of their labels.
+    """Require that scores are of these rows, in this order, and of their labels.
 
     Args:
         scores: The scores.

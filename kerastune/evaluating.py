@@ -52,16 +52,16 @@ from kerastune.training_rows import require_known_labels, training_rows
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """What a run came to on a labelled table.
+    """The results of a run on a labelled table.
 
     Args:
         model: The run's metrics.
-        baselines: `"tfidf"` and `"majority"`, trained on the run's training table; empty where that is not
-            at hand.
+        baselines: `"tfidf"` and `"majority"`, trained on the run's training table; empty where that is gone
+            or has changed.
         mcnemar: What the run was tested against, `"TF-IDF"` or another run -> McNemar's test, the run first.
         mistakes: The most confident errors.
         slices: The accuracy on parts of the table.
-        leakage: What the training table gives away; None where that is not at hand.
+        leakage: Rows that the training table has too; None where that is gone or has changed.
         folds: The cross-validation, where one was asked for.
         seeds: The spread over seeds, where it was asked for.
         notes: What a reader should know, a sentence each.
@@ -78,7 +78,7 @@ class Evaluated:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it in the types of JSON."""
+        """Everything in the types of JSON, as `metrics.json` has it."""
         return {
             "model": self.model.as_dict(),
             **{name: metrics.as_dict() for name, metrics in self.baselines.items()},
@@ -94,7 +94,7 @@ class Evaluated:
 
 @dataclass(frozen=True, eq=False)
 class EvaluatedTable:
-    """A table, its scores and what they came to, for `write_evaluation`."""
+    """A table, its scores and their evaluation, for `write_evaluation`."""
 
     rows: Dataset
     scores: Scores
@@ -112,22 +112,21 @@ def assess(
     seeds: SeedSpread | None = None,
     notes: Sequence[str] = (),
 ) -> Evaluated:
-    """Judge scores of a labelled table in every way that needs no model.
+    """Evaluate the scores of a labelled table, as far as that needs no model.
 
     Args:
         scores: The run's scores of the rows.
         rows: The rows, with their labels.
-        train: The rows that the run was trained on, for the baselines and the leakage; None where they are
-            not at hand.
-        columns: Columns to slice the table by, beside what it is always sliced by.
+        train: The rows that the run was trained on, for the baselines and the leakage; None leaves both out.
+        columns: Columns to slice the table by, in addition to the slices that every table has.
         against: Other scores of the same rows by name, to test the run against.
-        folds: A cross-validation that was made.
-        seeds: A spread over seeds that was measured.
+        folds: The results of a cross-validation, to be part of the evaluation.
+        seeds: The spread over seeds, to be part of the evaluation.
         notes: What a reader should know, a sentence each.
 
     Raises:
-        DataError: Labels were not read, a label is in no training row, scores are of other rows, or a column
-            cannot be sliced by.
+        DataError: The labels were not read, a label is in no training row, scores are of other rows, or a
+            column cannot be sliced by.
     """
     truth = read_labels(rows)
     require_same_rows(scores, rows, "the scores")
@@ -178,18 +177,18 @@ def evaluate_file(
         file: The labelled table.
         options: Options that replace the run's, such as `mode`.
         against: Another run's folder, or a scores file of the same rows, for McNemar's test.
-        folds: In how many folds to cross-validate the run's options on its training table; not when None.
-        seeds: From how many seeds to train on its training table; not when None.
-        columns: Columns to slice the table by.
+        folds: In how many folds to cross-validate the run's options on its training table; None for none.
+        seeds: From how many seeds to train on its training table; None for none.
+        columns: Columns to slice the table by, in addition to the slices that every table has.
         show: Whether to show progress.
         on_fold: Called with each fold as soon as it is judged.
         on_seed: Called with each seed and its metrics as soon as they are there.
 
     Returns:
-        The table's name -> what the run came to on it.
+        The table's name -> the results on it.
 
     Raises:
-        ConfigError: The folder is no run, or its training table is needed and not at hand.
+        ConfigError: The folder is no run, or its training table is needed and is gone or has changed.
         DataError: A table or the scores to test against cannot be read as they are, or do not go together.
         OutputError: The folder cannot be written into.
     """
@@ -211,7 +210,7 @@ def evaluate_file(
         watched = read_dataset(run.config.validation_file, run.config.task)
     if (folds or seeds) and run.calibration is not None:
         notes.append("the run is calibrated; the adapters of folds and seeds are not")
-    # The other run first: its model is gone before this one's is loaded.
+    # The other run first, so that its model is freed before this one's is loaded.
     others = {} if against is None else {str(against): _scores_of(against, rows, show)}
     scores = run.score(rows, show=show)
     folded = seeded = None

@@ -1,7 +1,7 @@
-"""What processes say to each other, as bytes that can hold numbers and names but nothing that runs.
+"""Messages between processes as bytes, in a format that cannot carry code.
 
-A message is a safetensors file of its arrays, one of which is the rest as JSON. Pickle, which torch's own
-functions for objects use, would run whatever a stranger sends to an open port.
+A message is a safetensors file of its arrays, one of which holds everything else as JSON. Pickle, which
+torch's own functions for sending objects use, would run whatever a stranger sends to an open port.
 """
 
 import json
@@ -27,11 +27,11 @@ _REST = "rest"
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """Lay a message out as bytes.
+    """Serialise a message.
 
     Args:
-        message: Name -> value: numbers, texts, arrays, the dataclasses that stacks take, and sequences and
-            mappings of all these.
+        message: Name -> value: None, booleans, numbers, texts, arrays, the dataclasses that a stack's methods
+            take or return, and sequences and mappings of all these.
     """
     arrays: dict[str, NDArray[Any]] = {}
     rest = json.dumps(_plain(message, arrays))
@@ -39,7 +39,7 @@ def encode(message: Mapping[str, Any]) -> bytes:
 
 
 def decode(content: bytes) -> dict[str, Any]:
-    """Read what `encode` laid out; sequences are tuples."""
+    """Read what `encode` serialised; every sequence comes back as a tuple."""
     arrays = load(content)
     found: dict[str, Any] = _value(json.loads(arrays.pop(_REST).tobytes()), arrays)
     return found

@@ -21,8 +21,8 @@ from kerastune.task import Label
 
 INVALID = -1
 
-#: Rows that are scored and kept together. A row's last digits depend on the rows that share its batches, so
-#: the chunks' bounds are fixed: scoring that goes on after a kill gives the numbers it would have given.
+#: Rows that are scored and saved together. The last digits of a row's scores depend on which rows share its
+#: batch, so the chunks' bounds are fixed: scoring that was killed and resumed gives the same numbers.
 CHUNK = 2048
 
 
@@ -48,7 +48,7 @@ class Scores:
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
-        """`[N, labels]`."""
+        """`[N, labels] float64`, from 0 to 1."""
         return np.exp(self.log_probabilities)
 
     @property
@@ -67,11 +67,11 @@ class Scores:
 
     @property
     def invalid_rate(self) -> float | None:
-        """How often generated text was no label; None where nothing was generated."""
+        """The share of rows, 0 to 1, whose generated text was no label; None where nothing was generated."""
         return None if self.generated is None else float(np.mean(self.generated == INVALID))
 
     def save(self, path: Path) -> None:
-        """Write a TSV: id, and a log-probability a label.
+        """Write a TSV: id, and one natural log-probability for each label.
 
         Raises:
             OutputError: The file cannot be written.
@@ -85,12 +85,12 @@ class Scores:
 
 
 def score_columns(labels: Sequence[Label]) -> list[str]:
-    """The names of a scores file's columns of numbers."""
+    """The names of the columns with log-probabilities in a scores file."""
     return [f"log_probability_{label}" for label in labels]
 
 
 def join_scores(chunks: Sequence[Scores]) -> Scores:
-    """Put scores of consecutive rows together."""
+    """Concatenate the scores of consecutive chunks of rows."""
     first = chunks[0]
     generated = [chunk.generated for chunk in chunks if chunk.generated is not None]
     return Scores(
@@ -112,7 +112,7 @@ def score_chunks(
 ) -> Generator[Scores, None, None]:
     """Score rows in their order, `CHUNK` of them at a time.
 
-    A chunk's numbers depend on the rows and the options alone, not on where scoring began.
+    A chunk's scores depend only on the rows and the options, not on the row at which scoring started.
 
     Args:
         stack: The model.
@@ -121,6 +121,12 @@ def score_chunks(
         spec: How to score.
         start: The first row that is scored, a multiple of `CHUNK`; the progress bar begins there.
         show: Whether to show a progress bar.
+
+    Yields:
+        The scores of each chunk.
+
+    Raises:
+        ModelError: Memory ran out; the message says what to lower.
     """
     rows, generates = len(encodings.examples), spec.mode == "generate"
     passes = (1 if _one_pass(encodings) else len(encodings.label_ids)) + generates
@@ -161,23 +167,27 @@ def label_log_probabilities(
 ) -> NDArray[np.float64]:
     """Score every label of every example.
 
-    Where the labels' first tokens differ, one forward pass of the prompt scores them all by those tokens,
-    with only their rows of the head. Otherwise each label's whole sequence is scored. A beginning that all
-    prompts share is computed once where that pays; see `kerastune.prefix`.
+    Where the labels' first tokens differ, one forward pass of the prompt scores all labels by those tokens,
+    and only their rows of the language-model head are computed. Otherwise each label's whole token sequence
+    is scored, in a pass of its own. A prefix that all prompts share is computed once where that saves time;
+    see `kerastune.prefix`.
 
     Args:
         stack: The model.
-        encodings: The examples; answers that they have are not looked at.
+        encodings: The examples; their answers are ignored.
         pad_id: The token put at padding.
         batch_size: Rows of a forward pass.
-        rows: The consecutive examples that are scored, all when None. What all share, such as the padded
-            lengths, is chosen from all examples whichever are scored.
+        rows: The consecutive examples that are scored, all when None. Padded lengths and the shared prefix
+            are chosen from all examples, whichever are scored.
         show: Whether to show a progress bar.
         advance: Moves a bar that is already there, in place of one of its own.
-        reuse_prefix: Whether a shared beginning may be computed once.
+        reuse_prefix: Whether a shared prefix may be computed once.
 
     Returns:
-        `[N, labels]` log-probabilities that sum to 1 over the labels, of the examples of `rows`.
+        `[N, labels]`, the natural log-probabilities of the examples of `rows`, normalised over the labels.
+
+    Raises:
+        ModelError: Memory ran out; the message says to lower `score_batch_size`.
     """
     examples = _of(encodings, rows)
     first_tokens = [ids[0] for ids in encodings.label_ids]

@@ -46,7 +46,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class TextEvaluation:
-    """What a run came to on a table of dialogues.
+    """The results of a run on a table of dialogues.
 
     Args:
         table: The table's name, hash, rows and what was left out.
@@ -104,7 +104,7 @@ def evaluate_texts(
         show: Whether to show progress.
 
     Returns:
-        The table's name -> what the run came to on it.
+        The table's name -> the results on it.
 
     Raises:
         ConfigError: The folder is no run, or an option is refused.
@@ -169,7 +169,7 @@ def evaluate_dialogues(
 
 
 def _states(stack: Stack, trained: bool) -> Iterator[str]:
-    """Go through the states to measure in: the adapter off and, where there is one, on again."""
+    """Yield `BEFORE` with the adapter off, then `AFTER` with it on, where there is one."""
     adapter = stack.get_adapter() if trained else {}
     stack.remove_adapter()
     try:
