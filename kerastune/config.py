@@ -1,4 +1,4 @@
-"""Options as small frozen values, in TOML and back. One name for one thing: Python, TOML and flags agree."""
+"""Options as small frozen dataclasses. An option has one name, the same in Python, in TOML and as a flag."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ StackName = Literal["keras", "hf"]
 #: What each stack can keep a base's linear layers in.
 QUANTIZED_BY: Mapping[str, tuple[Quantized, ...]] = {"keras": ("int8", "int4"), "hf": ("nf4", "int8")}
 
-#: Adam's epsilon on every stack, as Keras has it: beside the root of the uncorrected second moment (the
-#: paper's epsilon hat). A gradient that is all rounding must not make a step as large as any other.
+#: Adam's epsilon on every stack, applied as Keras does: added to the root of the uncorrected second moment
+#: (the paper's epsilon hat). It keeps gradients that are mere rounding from making full steps.
 ADAM_EPSILON = 1e-7
 
 
@@ -36,20 +36,22 @@ class ModelSpec:
 
     Args:
         model: `gemma3-270m`, a local folder, a `.gguf` file, `owner/name`, or a KerasHub preset.
-        stack: `"keras"`, or `"hf"` for Hugging Face's transformers and PEFT.
-        backend: What computes; None is JAX for `"keras"` and torch, the only one, for `"hf"`.
-        dtype: The base's dtype; `"auto"` takes bfloat16 where the hardware computes it fast, else float32.
-        quantize: Numbers that the base's linear layers are kept in, under a float32 adapter: `"nf4"` or
-            `"int8"` by bitsandbytes on the hf stack (Dettmers et al. 2023, arXiv:2305.14314: QLoRA), `"int8"`
-            or `"int4"` by Keras' own quantize on the keras stack; `"none"` leaves them in the dtype. None
-            takes what the run has that training goes on from, and is `"none"` where there is no such run.
-        shard: How several processes of torchrun hold the base, on the hf stack: `"fsdp"` lays its decoder
-            layers out over them (Zhao et al. 2023, arXiv:2304.11277), for a base that no device holds whole.
-            None gives each the whole. Of one process it says nothing.
-        devices: On how many devices the keras stack works on JAX, each with a copy of the model and rows of
-            its own: `devices=4` is `mesh="data=4"`. None is one device.
-        mesh: How devices are arranged on the keras stack on JAX: `"data=2,model=4"` splits each of two copies
-            of the model over four devices; see `kerastune.mesh`.
+        stack: `"keras"`, or `"hf"` for Hugging Face (transformers and PEFT).
+        backend: `"jax"`, `"tensorflow"` or `"torch"`; None is JAX on the keras stack, and torch, the only
+            one, on the hf stack.
+        dtype: The base's dtype, `"float32"`, `"bfloat16"` or `"float16"`; `"auto"` takes bfloat16 where the
+            hardware computes it fast, else float32.
+        quantize: The number format of the base's linear layers, under a float32 adapter: `"nf4"` or `"int8"`
+            by bitsandbytes on the hf stack (QLoRA, Dettmers et al. 2023, arXiv:2305.14314), `"int8"` or
+            `"int4"` by Keras' own quantize on the keras stack, `"none"` for the dtype. None takes that of the
+            run that training goes on from, and is `"none"` where there is no such run.
+        shard: `"fsdp"` shards the base's decoder layers over the processes of torchrun, on the hf stack (Zhao
+            et al. 2023, arXiv:2304.11277), for a base that fits on no single device. None gives each process
+            the whole base. It has no effect on a single process.
+        devices: The number of devices that the keras stack uses on JAX, each with a copy of the model and its
+            share of the rows: `devices=4` is `mesh="data=4"`. None is one device.
+        mesh: The arrangement of devices, for the keras stack on JAX: `"data=2,model=4"` splits each of two
+            copies of the model over four devices; see `kerastune.mesh`.
     """
 
     model: str = "gemma3-270m"
@@ -104,7 +106,7 @@ class ModelSpec:
 
     @property
     def quantized(self) -> Quantized | None:
-        """The numbers that the base's linear layers are kept in; None where they are in the dtype."""
+        """The number format of the base's linear layers; None where they are in the dtype."""
         return None if self.quantize is None or self.quantize == "none" else self.quantize
 
 
@@ -115,11 +117,11 @@ class LoraSpec:
     Args:
         rank: Rank of the update.
         alpha: Numerator of its scale; None means `rank`, a scale of 1.
-        targets: Layers to adapt, in either stack's names: `query` and `q_proj` are one thing.
-        dropout: Probability by which inputs of the update are dropped in training.
+        targets: Layers to adapt, by either stack's names: `query` and `q_proj` are the same layer.
+        dropout: Probability with which inputs of the update are dropped in training.
         layout: `"peft"` is PEFT's factorisation on both stacks, so that one seed gives one run;
-            `"native"` is each stack's own: on Keras that of `enable_lora`, whose query heads share one B
-            and have an A each; on Hugging Face PEFT's.
+            `"native"` is each stack's own: on keras that of `enable_lora`, whose query heads share one B
+            and have an A each; on hf PEFT's.
         rslora: Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732).
         dora: Train the magnitude of the adapted weight's rows too (Liu et al. 2024, arXiv:2402.09353);
             on the hf stack only.
@@ -144,7 +146,7 @@ class LoraSpec:
 
     @property
     def scale(self) -> float:
-        """What the low-rank product is multiplied by."""
+        """The factor of the low-rank product: alpha / rank, or alpha / sqrt(rank) with `rslora`."""
         alpha = self.rank if self.alpha is None else self.alpha
         return alpha / (self.rank**0.5 if self.rslora else self.rank)
 
@@ -154,23 +156,25 @@ class TrainSpec:
     """How to train.
 
     Args:
-        epochs: Passes over the training rows; 0 trains nothing, and the model answers as it is.
-        batch_size: Rows of a forward pass.
-        accumulate: Forward passes of an optimizer step.
-        learning_rate: Its peak, after the warm-up.
+        epochs: Passes over the training rows; 0 trains nothing, and the base model answers.
+        batch_size: Rows in a forward pass.
+        accumulate: Forward passes in an optimizer step.
+        learning_rate: The peak learning rate, after the warm-up.
         weight_decay: AdamW's decay (Loshchilov & Hutter, arXiv:1711.05101); not on biases and scales.
         warmup: Fraction of the steps in which the learning rate rises from 0; a cosine to 0 follows.
-        clip_norm: The most that the gradients' global norm may be; 0 leaves them as they are.
+        clip_norm: The largest global norm of the gradients, which larger ones are scaled down to; 0 does not
+            clip.
         loss_on: `"label"` trains the choice among the labels, by their first tokens; `"completion"` the
             answer and the end token; `"all"` the whole text; `"assistant"`, for tasks whose answers are
             texts, every answer with the token that ends it. None takes the task's.
-        shots: Rows of each label that are shown in front of every text, and not trained on.
-        max_length: The most tokens of an example, without what is shown. None takes the task's: 256 where
-            it has labels, else 1024.
-        patience: Epochs without a better validation loss after which training stops; 0 never stops.
-        seed: Decides the initial adapter, the order and the dropout.
-        checkpoint_steps: Optimizer steps from one checkpoint to the next; 0 goes by the clock alone.
-        checkpoint_minutes: Minutes from one to the next; 0 goes by the steps alone. Each epoch's end has one.
+        shots: Rows of each label that stand as examples before every text, and are not trained on.
+        max_length: The most tokens of a row, not counting its examples. None takes the task's: 256 where it
+            has labels, else 1024.
+        patience: Epochs without a better validation loss after which training stops; 0 never stops early.
+        seed: The seed of the initial adapter, the order of the rows and the dropout.
+        checkpoint_steps: Optimizer steps between checkpoints; 0 goes by the minutes alone.
+        checkpoint_minutes: Minutes between checkpoints; 0 goes by the steps alone. There is one at the end of
+            every epoch, too.
     """
 
     epochs: int = 2
@@ -210,7 +214,7 @@ class ScoreSpec:
     Args:
         mode: `"likelihood"` compares the labels' log-probabilities; `"generate"` reads the label out of
             generated text, and reports how often that is no label.
-        score_batch_size: Rows of a forward pass.
+        score_batch_size: Rows in a forward pass.
     """
 
     mode: Mode = "likelihood"
@@ -222,14 +226,14 @@ class ScoreSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that a run was asked to do; what `config.toml` of a run folder holds.
+    """All options of a run; what `config.toml` in its folder holds.
 
     Args:
         task: The task's name.
         template: The template's name, or a prompt with a slot such as `{comment}`; None takes the task's.
         verbalizer: The verbalizer's name, or words with `/` between them; None takes the task's.
-        train_file: Labelled rows to train on.
-        validation_file: Labelled rows to watch while training, if any.
+        train_file: The table to train on.
+        validation_file: The table whose loss is measured after each epoch, if any.
         from_run: The folder of a run whose adapter the new one goes on top of, if any.
         model: The base model.
         lora: The adapter.

@@ -25,7 +25,7 @@ def convert(
     compact: Annotated[
         int | None,
         typer.Option(
-            metavar="RANK", help="The most that a rank may be, by truncated SVD.", show_default="exact"
+            metavar="RANK", help="The highest rank of a layer, by truncated SVD.", show_default="exact"
         ),
     ] = None,
     backend: Backend = None,
@@ -53,13 +53,15 @@ def merge(
     format: Annotated[str, typer.Option(help="hf: for transformers; keras: a KerasHub preset.")] = "hf",
     model: Model = None,
     dtype: Annotated[
-        str, typer.Option(help="Of the weights: float32, bfloat16, float16; auto keeps the base's.")
+        str, typer.Option(help="The weights' dtype: float32, bfloat16 or float16; auto keeps the base's.")
     ] = "auto",
     backend: Backend = None,
     input: Annotated[
         Path | None,
         typer.Option(
-            "--input", help="A table whose first rows are compared.", show_default="the packaged reviews"
+            "--input",
+            help="The table on whose first rows the logits are compared.",
+            show_default="the packaged reviews",
         ),
     ] = None,
 ) -> None:
@@ -82,7 +84,9 @@ def export(
         str, typer.Argument(metavar="RUN|MODEL", help="The folder of a run or an adapter, or a model.")
     ],
     out: Annotated[Path, typer.Option(help="The file, .gguf.")],
-    gguf: Annotated[str, typer.Option(help="Of the matrices: f16, or q8_0 for 8 bits a weight.")] = "f16",
+    gguf: Annotated[
+        str, typer.Option(help="The matrices' number format: f16, or q8_0 with 8 bits a weight.")
+    ] = "f16",
     model: Model = None,
 ) -> None:
     """Write a model, with its adapter merged, as a GGUF file for llama.cpp; read it back and compare.

@@ -19,13 +19,15 @@ def calibrate(
     method: Annotated[
         str | None,
         typer.Option(
-            help="temperature, bias (and a temperature), contextual, batch, prior; several with commas.",
-            show_default="bias where rows allow it, else temperature",
+            help="temperature, bias (with a temperature), contextual, batch or prior; several with commas.",
+            show_default="bias where there are enough rows, else temperature",
         ),
     ] = None,
     threshold: Annotated[
         bool,
-        typer.Option(help="Whether to tune the decision for the task's metric where that clearly gains."),
+        typer.Option(
+            help="Whether to tune the decision threshold for the task's metric, where that clearly helps."
+        ),
     ] = True,
     labelled: Annotated[
         bool, typer.Option(help="Whether the rows have labels; contextual and batch need none.")

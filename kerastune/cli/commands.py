@@ -12,7 +12,7 @@ from kerastune.config import RunConfig
 Input = Annotated[Path, typer.Option("--input", help="The table: TSV, CSV, JSON Lines or Parquet.")]
 SkipBadRows = Annotated[
     bool,
-    typer.Option("--skip-bad-rows", help="Leave dialogues out that cannot be used, count and list them."),
+    typer.Option("--skip-bad-rows", help="Leave out dialogues that cannot be used, and list them."),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
@@ -57,7 +57,9 @@ def train(
     config: RunConfig,
     out: Annotated[Path, typer.Option(help="The run's folder.")],
     train: Annotated[Path | None, typer.Option(help="Labelled rows or dialogues to train on.")] = None,
-    validation: Annotated[Path | None, typer.Option(help="Rows to watch; the best epoch is kept.")] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Rows to measure after each epoch; the best epoch is kept.")
+    ] = None,
     from_run: Annotated[
         Path | None,
         typer.Option("--from", metavar="RUN", help="A run whose adapter stays under the new one."),
@@ -67,9 +69,9 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint in --out, with the options there.")
     ] = False,
 ) -> None:
-    """Fine-tune on a table; started again after a crash, it goes on where it was.
+    """Fine-tune on a table. After a crash the same command goes on from the last checkpoint.
 
-    With --resume nothing but --out need be said again, and there must be something to go on from.
+    With --resume, --out is all that has to be given; the other options are read from there.
 
     Example: kerastune train --train data/reviews/train.tsv --rank 4 --epochs 2 --out runs/mine
     Example: kerastune train --task chat --train data/chat/train.jsonl --out runs/chat

@@ -7,10 +7,10 @@ import typer
 
 
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds that each stack has to import and train.")] = 180.0,
 ) -> None:
-    """Look at versions, devices, disk, caches, tokens and stacks, and say what mends a problem.
+    """Check versions, devices, disk, caches, tokens and stacks, and say how to fix a problem.
 
     Each stack that is installed trains a small random model for ten seconds at most. Ends with status 1 where
     something is broken. Example: kerastune doctor

@@ -21,10 +21,10 @@ def evaluate(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(help="Cross-validate the run's options on its training table, in so many folds."),
+        typer.Option(help="Cross-validate the run's options on its training table, in this many folds."),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Train from so many seeds, and show how far the results spread.")
+        int | None, typer.Option(help="Train from this many seeds, and show how far the results vary.")
     ] = None,
     slice: Annotated[
         list[str] | None, typer.Option(help="A column to slice the table by; may be given again.")
@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Measure a run on a table, and write RUN/metrics.json.
 
-    Labels are held beside the baselines; answers that are texts are generated, before and after tuning.
+    Labels are compared with the baselines'. Answers that are texts are generated, before and after tuning.
 
     Example: kerastune evaluate runs/mine --input data/reviews/challenge.tsv --folds 5
     Example: kerastune evaluate runs/chat --input data/chat/test.jsonl

@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: The words after `kerastune`; those of the process when None.
 
     Returns:
-        0; 1 where a proof failed or after an error of our own; 2 where the input was refused; 130 where it
+        0; 1 after a failed proof or an error of kerastune itself; 2 where the input was refused; 130 where it
         was interrupted, 143 where SIGTERM ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments

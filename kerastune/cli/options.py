@@ -1,4 +1,4 @@
-"""Flags made from the options' dataclasses, so that a name is the same in Python, TOML and on the line."""
+"""Flags made from the options' dataclasses, so that a name is the same in Python, in TOML and as a flag."""
 
 import dataclasses
 import functools
@@ -32,16 +32,17 @@ SECTIONS = {
 def with_options(
     *panels: str, base: Callable[[Mapping[str, Any]], RunConfig | None] = lambda _: None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command a flag for each option of these sections, gathered into its parameter `config`.
+    """Give a command a flag for each option of these sections, and `--config`.
 
     Args:
-        *panels: Names out of `SECTIONS`.
-        base: Makes of the command's own values what the flags replace, in the place of `--config`.
+        *panels: Keys of `SECTIONS`.
+        base: Called with the values of the command's own parameters; the configuration that it returns stands
+            in for the file of `--config`. Where it returns None, that file is read.
 
     Returns:
-        A decorator. A command's parameter `config` receives the `RunConfig` of `--config` and the flags,
-        those of the task among them; where a command has `options` instead, that receives what was named
-        alone, to replace what a run was trained with.
+        A decorator. A command with a parameter `config` receives a `RunConfig` made of `--config` and the
+        flags, and has the flags of the task too. A command with a parameter `options` receives only the
+        options that were given, as a mapping, to replace those of a run.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,7 +96,7 @@ def refuse_flags(flags: Mapping[str, Any], reason: str) -> None:
 
 
 def _of_the_run(flag: inspect.Parameter) -> inspect.Parameter:
-    """A flag whose default is what the run was trained with."""
+    """Make the flag show that its default is the run's own option."""
     hint, option = typing.get_args(flag.annotation)
     option.show_default = "the run's"
     return flag.replace(annotation=Annotated[hint, option])
@@ -110,11 +111,12 @@ def _flags(kind: type, panel: str, names: list[str]) -> list[inspect.Parameter]:
     flags = []
     for name in names:
         shown = getattr(defaults, name)
+        default = ",".join(shown) if isinstance(shown, tuple) else str(shown)
         option = typer.Option(
             f"--{name.replace('_', '-')}",
             help=helps[name],
             rich_help_panel=panel,
-            show_default=",".join(shown) if isinstance(shown, tuple) else str(shown),
+            show_default=shown is not None and default,  # the help text says what None means
         )
         flags.append(
             inspect.Parameter(
@@ -128,14 +130,14 @@ def _flags(kind: type, panel: str, names: list[str]) -> list[inspect.Parameter]:
 
 
 def _flag_type(hint: Any) -> Any:
-    """The type by which typer parses an option; lists are given with commas, checks are the dataclass'."""
+    """The type that typer parses an option as; lists have commas, and the dataclass checks the values."""
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return _flag_type(typing.get_args(hint)[0])
     return hint if hint in (int, float, bool) else str
 
 
 def _helps(kind: type) -> dict[str, str]:
-    """Read each argument's line out of a docstring's `Args:`."""
+    """Read the description of each argument out of a docstring's `Args:`."""
     section = inspect.cleandoc(kind.__doc__ or "").partition("Args:\n")[2]
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE)
     return {name: " ".join(text.split()).replace("`", "") for name, text in found}

@@ -40,14 +40,17 @@ def score(
     format: FormatName = None,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Score every row anew; what an unfinished scoring has is dropped."),
+        typer.Option(
+            "--restart",
+            help="Score every row again; the scores of an unfinished run of the command are dropped.",
+        ),
     ] = False,
 ) -> None:
     """Score a table and write a submission: the same rows in the same order, with labels.
 
-    Without a run, the base model answers as it is: --model and --config say which, and how it is asked.
+    Without a run, the untrained base model of --model and --config answers.
 
-    Killed and started again with the same command, it goes on where it was.
+    A scoring that was killed goes on where it was when the same command is given again.
 
     Example: kerastune score runs/mine --input data/reviews/test.tsv --out submission.tsv
     """

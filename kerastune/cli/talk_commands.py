@@ -28,15 +28,22 @@ _SAMPLING = {
         float | None, typer.Option(help="0 takes the likeliest token.", show_default=_ITS_OWN)
     ],
     "top_k": Annotated[
-        int | None, typer.Option(help="Draw from this many likeliest tokens; 0: all.", show_default=_ITS_OWN)
+        int | None,
+        typer.Option(
+            help="Draw from this many of the likeliest tokens; 0 draws from all.", show_default=_ITS_OWN
+        ),
     ],
     "top_p": Annotated[
-        float | None, typer.Option(help="Draw from this much probability.", show_default=_ITS_OWN)
+        float | None,
+        typer.Option(
+            help="Draw from the likeliest tokens that make up this probability.", show_default=_ITS_OWN
+        ),
     ],
     "repetition_penalty": Annotated[
-        float | None, typer.Option(help="Above 1, what was said is less likely.", show_default=_ITS_OWN)
+        float | None,
+        typer.Option(help="Above 1, tokens that are in the text become less likely.", show_default=_ITS_OWN),
     ],
-    "seed": Annotated[int | None, typer.Option(help="Of the draws.", show_default="0")],
+    "seed": Annotated[int | None, typer.Option(help="The seed of the draws.", show_default="0")],
 }
 
 
@@ -80,9 +87,12 @@ def generate(
         bool, typer.Option("--raw", help="Continue the prompts as they are, with no chat template.")
     ] = False,
     template: Template = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Prompts of a batch.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts in a batch.")] = 8,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Start anew; what an unfinished try has is dropped.")
+        bool,
+        typer.Option(
+            "--restart", help="Start again; the answers of an unfinished run of the command are dropped."
+        ),
     ] = False,
 ) -> None:
     """Answer prompts: each is the user's message where the model has a chat template.

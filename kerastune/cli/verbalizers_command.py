@@ -21,12 +21,12 @@ def verbalizers(
         list[str] | None,
         typer.Option(help="Words to try, in the labels' order, such as bad/good; may be repeated."),
     ] = None,
-    rows: Annotated[int, typer.Option(help="The most rows to ask; a seeded draw of the table's.")] = 300,
+    rows: Annotated[int, typer.Option(help="The most rows to rank on; a seeded sample of the table.")] = 300,
     top: Annotated[int, typer.Option(help="How many of the best to print.")] = 15,
 ) -> None:
     """Rank prompts and label words on labelled rows, with no training.
 
-    What it finds is used with --template and --verbalizer. Never rank on the rows that you will test on.
+    Train with what it finds by --template and --verbalizer. Never rank on the rows that you will test on.
 
     Example: kerastune verbalizers --input data/reviews/validation.tsv
     """

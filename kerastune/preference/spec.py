@@ -14,10 +14,10 @@ class PreferenceSpec:
     Args:
         method: `"dpo"`, which needs a reference (the model without the new adapter), or `"orpo"`, which
             needs none.
-        beta: DPO's strength of the pull to the reference; ORPO's weight of the odds ratio.
-        label_smoothing: DPO's share of pairs that are taken for reversed.
-        min_chosen_score: The least score of a chosen answer; pairs with a lower one are left out. None keeps
-            all.
+        beta: For DPO, how strongly the model is held to the reference; for ORPO, the odds ratio's weight.
+        label_smoothing: For DPO, the share of pairs whose answers are assumed to be in the wrong order.
+        min_chosen_score: The lowest score of a chosen answer that is trained on; pairs below it are left out.
+            None keeps all pairs.
     """
 
     method: Method = "dpo"
@@ -37,5 +37,5 @@ class PreferenceSpec:
 
     @property
     def loss(self) -> PreferenceLoss:
-        """The loss."""
+        """The loss that these options make."""
         return PreferenceLoss(method=self.method, beta=self.beta, label_smoothing=self.label_smoothing)
