@@ -93,19 +93,11 @@ class Processes(Group):
                 self._torch.distributed.all_reduce(tensor)
 
     def leave_error(self, error: Exception) -> None:
-        """Leave an error for the first process, which is not listening for a reply; see `cause`."""
+        """Leave an error where the first process finds it; see `Group.leave_error`."""
         self._store.set(_ERROR, encode(described(error, self.rank)))
 
     def cause(self, error: Exception) -> Exception:
-        """Find out why a call failed in the first process.
-
-        Args:
-            error: What was raised there.
-
-        Returns:
-            The error that another process left, a `LostProcessError` where another process has ended, or else
-            `error` itself.
-        """
+        """Say why a call failed in the first process; see `Group.cause`."""
         with suppress(Exception):  # what was lost may be the store itself
             if self._store.check([_ERROR]):
                 return rebuilt(decode(self._store.get(_ERROR)))
