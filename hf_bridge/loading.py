@@ -9,6 +9,7 @@ from kerastune.config import Dtype, Quantized
 from kerastune.errors import ModelError, one_line
 from kerastune.extras import require
 from kerastune.models import ModelFiles
+from kerastune.models.stored import stored_dtype
 from kerastune.precision import Decision, Hardware, decide_dtype, torch_device
 
 
@@ -56,19 +57,23 @@ def load_model(
         require("bitsandbytes", "qlora")
     device = computing_device()
     decision = decide_dtype(dtype, device, files.model_type).said()
+    quantised = quantize is not None or "quantization_config" in files.config
     place: Any = None
     if device.kind == "gpu" and not shard:
         place = "auto" if alone else {"": torch.cuda.current_device()}
     with _no_progress_bar(transformers):
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                files.path,
-                dtype=getattr(torch, decision.dtype),
-                device_map=place,
-                quantization_config=_quantization(quantize, decision.dtype),
-                use_safetensors=True,
-                local_files_only=True,
-            )
+            if device.kind == "cpu" and not quantised and stored_dtype(files) != decision.dtype:
+                model = _converted(files, getattr(torch, decision.dtype))
+            else:
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    files.path,
+                    dtype=getattr(torch, decision.dtype),
+                    device_map=place,
+                    quantization_config=_quantization(quantize, decision.dtype),
+                    use_safetensors=True,
+                    local_files_only=True,
+                )
         except Exception as error:  # transformers, safetensors and torch raise errors of no common base
             raise ModelError(
                 f"{files.name}: transformers cannot load {files.path}: {one_line(error)}; fetch the model "
@@ -85,6 +90,21 @@ def load_model(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return Loaded(model, device.kind, decision)
+
+
+def _converted(files: ModelFiles, dtype: Any) -> Any:
+    """The same model as transformers loads, whose file in another dtype is never in memory as a whole."""
+    torch, transformers = require("torch", "hf"), require("transformers", "hf")
+    from hf_bridge.reading import read_weights
+
+    config = transformers.AutoConfig.from_pretrained(files.path, local_files_only=True)
+    with torch.device("meta"):  # says which class transformers takes, and which part of the configuration
+        empty = transformers.AutoModelForCausalLM.from_config(config)
+    model = type(empty).from_pretrained(
+        None, config=empty.config, dtype=dtype, state_dict=read_weights(files, dtype)
+    )
+    model.name_or_path = model.config.name_or_path = str(files.path)
+    return model
 
 
 def _quantization(quantize: Quantized | None, dtype: str) -> Any:
