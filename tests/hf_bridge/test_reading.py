@@ -13,7 +13,7 @@ from kerastune.errors import ModelError
 
 
 @pytest.mark.parametrize("piece", [100, reading._PIECE])
-@pytest.mark.parametrize("architecture", ["gemma3", "llama", "qwen2"])
+@pytest.mark.parametrize("architecture", ["gemma3", "tinyllama", "qwen2"])
 def test_the_weights_are_those_that_transformers_rounds(make_tiny_model, monkeypatch, piece, architecture):
     monkeypatch.setattr(reading, "_PIECE", piece)
     files = make_tiny_model(architecture=architecture)
