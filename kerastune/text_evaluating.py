@@ -24,6 +24,8 @@ from kerastune.text_session import TextSession, encode_rows
 from kerastune.validation import validate
 
 _SAMPLES = 10
+#: The most tokens of an answer, unless something else is said.
+MAX_NEW_TOKENS = 128
 BEFORE, AFTER = "before", "after"
 
 
@@ -86,7 +88,7 @@ def evaluate_texts(
     file: Path,
     options: Mapping[str, Any] | None = None,
     *,
-    max_new_tokens: int = 128,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     skip_bad_rows: bool = False,
     show: bool = True,
 ) -> dict[str, TextEvaluation]:
@@ -124,7 +126,7 @@ def evaluate_texts(
 
 
 def evaluate_dialogues(
-    run: Run, rows: Dialogues, *, max_new_tokens: int = 128, show: bool = True
+    run: Run, rows: Dialogues, *, max_new_tokens: int = MAX_NEW_TOKENS, show: bool = True
 ) -> TextEvaluation:
     """Evaluate a run on dialogues, before and after tuning; see `evaluate_texts`."""
     session = run.text_session

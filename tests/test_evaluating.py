@@ -239,6 +239,8 @@ def test_a_training_table_that_is_gone_or_has_changed(run, evaluate, reviews_fil
         (["--seeds", "1"], "seeds: expected 2 or more, received 1; one seed has no spread"),
         (["--against", "nothing"], "nothing: no such file"),
         (["--against", "."], ".: no folder of a run: it has no config.toml; is it run?"),
+        (["--skip-bad-rows"], "--skip-bad-rows: is for answers that are texts, "),
+        (["--max-new-tokens", "9"], "--max-new-tokens: is for answers that are texts, "),
     ],
 )
 def test_what_is_refused_at_once(evaluate, reviews_file, run, words, said):

@@ -29,7 +29,10 @@ def evaluate(
     slice: Annotated[
         list[str] | None, typer.Option(help="A column to slice the table by; may be given again.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="The most tokens of an answer that is a text.")] = 128,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(help="The most tokens of an answer that is a text.", show_default="128"),
+    ] = None,
     skip_bad_rows: SkipBadRows = False,
 ) -> None:
     """Measure a run on a table, and write RUN/metrics.json.
@@ -43,33 +46,32 @@ def evaluate(
     from kerastune.preference.task import PreferenceTask
     from kerastune.run import Run
     from kerastune.task import Task
-    from kerastune.text_task import TextTask
 
     task = Run.load(folder).task
-    if not isinstance(task, Task):
-        flags = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
-        refuse_flags(flags, f"is for tasks with labels, {folder} is a run of {task.name!r}")
+    of_labels = {"--against": against, "--folds": folds, "--seeds": seeds, "--slice": slice}
+    if isinstance(task, Task):
+        of_texts = {"--max-new-tokens": max_new_tokens is not None, "--skip-bad-rows": skip_bad_rows}
+        refuse_flags(of_texts, f"is for answers that are texts, {folder} is a run of {task.name!r}")
+        _evaluate_labels(folder, input, options, against, folds, seeds, slice or [])
+        return
+    refuse_flags(of_labels, f"is for tasks with labels, {folder} is a run of {task.name!r}")
     if isinstance(task, PreferenceTask):
-        from kerastune.console import say
-        from kerastune.preference.evaluating import evaluate_pairs_file
-        from kerastune.preference.rendering import render
+        generated = {"--max-new-tokens": max_new_tokens is not None}
+        refuse_flags(generated, f"generates nothing for {folder}, a run of {task.name!r}")
+        _evaluate_pairs(folder, input, options, skip_bad_rows)
+    else:
+        _evaluate_texts(folder, input, options, max_new_tokens, skip_bad_rows)
 
-        pairs = evaluate_pairs_file(folder, input, options, skip_bad_rows=skip_bad_rows)
-        say(render(input.stem, pairs))
-        return
-    if isinstance(task, TextTask):
-        from kerastune.console_text import print_text_evaluation
-        from kerastune.text_evaluating import evaluate_texts
 
-        evaluation = evaluate_texts(
-            folder,
-            input,
-            options,
-            max_new_tokens=max_new_tokens,
-            skip_bad_rows=skip_bad_rows,
-        )
-        print_text_evaluation(evaluation)
-        return
+def _evaluate_labels(
+    folder: Path,
+    input: Path,
+    options: Mapping[str, Any],
+    against: Path | None,
+    folds: int | None,
+    seeds: int | None,
+    columns: list[str],
+) -> None:
     from kerastune.console_evaluation import print_evaluated, print_fold, print_seed
     from kerastune.evaluating import evaluate_file
 
@@ -80,8 +82,37 @@ def evaluate(
         against=against,
         folds=folds,
         seeds=seeds,
-        columns=slice or (),
+        columns=columns,
         on_fold=print_fold,
         on_seed=print_seed,
     )
     print_evaluated(evaluated)
+
+
+def _evaluate_pairs(folder: Path, input: Path, options: Mapping[str, Any], skip_bad_rows: bool) -> None:
+    from kerastune.console import say
+    from kerastune.preference.evaluating import evaluate_pairs_file
+    from kerastune.preference.rendering import render
+
+    pairs = evaluate_pairs_file(folder, input, options, skip_bad_rows=skip_bad_rows)
+    say(render(input.stem, pairs))
+
+
+def _evaluate_texts(
+    folder: Path,
+    input: Path,
+    options: Mapping[str, Any],
+    max_new_tokens: int | None,
+    skip_bad_rows: bool,
+) -> None:
+    from kerastune.console_text import print_text_evaluation
+    from kerastune.text_evaluating import MAX_NEW_TOKENS, evaluate_texts
+
+    evaluation = evaluate_texts(
+        folder,
+        input,
+        options,
+        max_new_tokens=MAX_NEW_TOKENS if max_new_tokens is None else max_new_tokens,
+        skip_bad_rows=skip_bad_rows,
+    )
+    print_text_evaluation(evaluation)
