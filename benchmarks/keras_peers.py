@@ -47,7 +47,7 @@ def train_notebook(args: argparse.Namespace) -> Measurement:
 def train_best(args: argparse.Namespace) -> Measurement:
     """Fit with the best that KerasHub offers: the rows' own length, batch size 8, loss on the answer, jit."""
 
-    from kerastune.batching import bucket_lengths
+    from kerastune.batch_shapes import bucket_lengths
     from kerastune.session import open_session
 
     rows = args.peer_rows + 8 * _WARM_UP_STEPS

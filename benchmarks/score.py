@@ -56,7 +56,8 @@ def train_adapter(args: argparse.Namespace) -> None:
 def measure_ours(args: argparse.Namespace, stack: str) -> Measurement:
     """Score the first rows by likelihood."""
     from kerastune.adapter import read_adapter
-    from kerastune.batching import bucket_lengths, scoring_batches
+    from kerastune.batch_shapes import bucket_lengths
+    from kerastune.batching import scoring_batches
     from kerastune.encoding import Encoded
     from kerastune.scoring import label_log_probabilities
     from kerastune.session import open_session
@@ -84,7 +85,7 @@ def measure_ours(args: argparse.Namespace, stack: str) -> Measurement:
         scores = label_log_probabilities(
             session.stack, session.encoder.encode(dataset), pad_id=pad_id, batch_size=batch_size, show=False
         )
-    lengths = " or ".join(str(length) for _, length in sorted(of_each_shape))
+    lengths = " or ".join(str(length) for length in sorted(length for _, length in of_each_shape))
     info = session.stack.info
     return timer.measurement(
         what=f"likelihood of the labels, batch size {batch_size}, prompts of {lengths} tokens",

@@ -41,7 +41,8 @@ from side_by_side import (
     write_json,
 )
 
-from kerastune.batching import Batch, bucket_lengths, training_steps
+from kerastune.batch_shapes import bucket_lengths
+from kerastune.batching import Batch, training_steps
 from kerastune.dataset import Dataset
 from kerastune.objective import Objective
 from kerastune.session import Session, open_session

@@ -1,12 +1,13 @@
 """Batching: encoded examples -> numpy arrays in a seeded order, in at most three lengths, none dropped."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kerastune.batch_shapes import batch_rows, padded_length
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
 from kerastune.preference.loss import PreferenceLoss
@@ -77,46 +78,6 @@ class Batch:
         return float(self.answer_weights.any(axis=1).sum()) / 2
 
 
-def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) -> tuple[int, ...]:
-    """Choose the padded lengths that waste the fewest tokens on these examples.
-
-    A length of its own costs a compilation, so one that saves less than a thirtieth of the tokens is
-    not worth it.
-
-    Args:
-        lengths: The examples' lengths in tokens.
-        most: The most lengths to choose.
-        multiple: Lengths are rounded up to a multiple of this.
-
-    Returns:
-        Ascending lengths; the last holds the longest example.
-
-    Example:
-        >>> bucket_lengths([20] * 90 + [100] * 10)
-        (24, 104)
-        >>> bucket_lengths([20] * 100)
-        (24,)
-    """
-    rounded = -(-np.sort(np.asarray(lengths)) // multiple) * multiple
-    edges, counts = np.unique(rounded, return_counts=True)
-    covered = np.concatenate([[0], np.cumsum(counts)])
-    # waste[k][j]: the fewest padded tokens of all examples up to edge j in k + 1 lengths.
-    cost = [edges[j] * covered[j + 1] for j in range(len(edges))]
-    chosen = [[int(edge)] for edge in edges]
-    best, best_edges = cost[-1], chosen[-1]
-    for _ in range(1, most):
-        next_cost, next_chosen = list(cost), list(chosen)
-        for j in range(len(edges)):
-            for i in range(j):
-                split = cost[i] + edges[j] * (covered[j + 1] - covered[i + 1])
-                if split < next_cost[j]:
-                    next_cost[j], next_chosen[j] = split, [*chosen[i], int(edges[j])]
-        cost, chosen = next_cost, next_chosen
-        if cost[-1] < (1 - 1 / 30) * best:
-            best, best_edges = cost[-1], chosen[-1]
-    return tuple(best_edges)
-
-
 def training_steps(
     examples: Sequence[Example],
     *,
@@ -154,7 +115,7 @@ def training_steps(
     make: Callable[..., Batch] = make_batch if lay_out is None else lay_out
     answers = _most_answers(examples, lengths)
     for rows in _grouped(examples, batch_size * accumulate, lengths, seed):
-        length = _bucket(max(len(example) for example in rows), lengths)
+        length = padded_length(max(len(example) for example in rows), lengths)
         yield tuple(
             make(
                 rows[start : start + batch_size],
@@ -174,25 +135,40 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def scoring_batches(
-    examples: Sequence[Encoded], *, batch_size: int, pad_id: int, lengths: Sequence[int]
+    examples: Sequence[Encoded],
+    *,
+    batch_size: int,
+    pad_id: int,
+    lengths: Sequence[int],
+    rows: Mapping[int, int] | None = None,
 ) -> Iterator[tuple[NDArray[np.intp], Batch]]:
     """Yield batches from the shortest examples to the longest, with the indices of their rows.
 
     Examples keep their answers where they have some; a prompt alone has no answer position.
 
+    Args:
+        examples: The examples.
+        batch_size: The most rows of a batch.
+        pad_id: The token put at padding.
+        lengths: The padded lengths.
+        rows: Padded length -> rows of its batches; None chooses them by `batch_rows` for these examples.
+
     Raises:
         EncodingError: An example is longer than the last of the lengths.
     """
-    buckets = np.asarray([_bucket(len(example), lengths) for example in examples])
-    order = np.argsort([len(example) for example in examples], kind="stable")
+    own_lengths = [len(example) for example in examples]
+    if rows is None:
+        rows = batch_rows(own_lengths, lengths, batch_size)
+    buckets = np.asarray([padded_length(length, lengths) for length in own_lengths])
+    order = np.argsort(own_lengths, kind="stable")
     answers = _most_answers(examples, lengths)
     for high in lengths:
         inside = order[buckets[order] == high]
-        for first in range(0, len(inside), batch_size):
-            indices = inside[first : first + batch_size]
+        for first in range(0, len(inside), rows[high]):
+            indices = inside[first : first + rows[high]]
             batch = make_batch(
                 [examples[index] for index in indices],
-                rows=batch_size,
+                rows=rows[high],
                 length=high,
                 pad_id=pad_id,
                 answers=answers[high],
@@ -244,16 +220,6 @@ def _most_answers(examples: Sequence[Example], lengths: Sequence[int]) -> dict[i
     }
 
 
-def _bucket(length: int, lengths: Sequence[int]) -> int:
-    for bucket in lengths:
-        if length <= bucket:
-            return bucket
-    raise EncodingError(
-        f"an example has {length} tokens, the longest of the padded lengths is {max(lengths, default=0)}; "
-        "choose the lengths from these examples with bucket_lengths"
-    )
-
-
 def _grouped(
     examples: Sequence[ExampleT], size: int, lengths: Sequence[int], seed: int
 ) -> list[list[ExampleT]]:
@@ -267,7 +233,7 @@ def _grouped(
     collected = size * min(_SORTED_GROUPS, max(1, len(examples) // (4 * len(lengths) * size)))
     groups: list[list[ExampleT]] = []
     for index in generator.permutation(len(examples)):
-        bucket = waiting[_bucket(len(examples[index]), lengths)]
+        bucket = waiting[padded_length(len(examples[index]), lengths)]
         bucket.append(examples[index])
         if len(bucket) == collected:
             groups += _cut(sorted(bucket, key=len), size)

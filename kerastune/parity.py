@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kerastune.adapter import read_peft, write_peft
-from kerastune.batching import Batch, bucket_lengths, make_batch, training_steps
+from kerastune.batch_shapes import bucket_lengths
+from kerastune.batching import Batch, make_batch, training_steps
 from kerastune.config import RunConfig, TrainSpec
 from kerastune.dataset import Dataset
 from kerastune.encoding import Encoded, Encodings

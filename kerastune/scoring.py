@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from kerastune.answering import answer_in_batches
 from kerastune.atomic import write_text
-from kerastune.batching import Batch, bucket_lengths, scoring_batches
+from kerastune.batch_shapes import batch_rows, bucket_lengths
+from kerastune.batching import Batch, scoring_batches
 from kerastune.config import ScoreSpec
 from kerastune.decoding import GenerationSpec
 from kerastune.encoding import Encoded, Encoder, Encodings
@@ -286,6 +287,9 @@ def _batches(
     examples: Sequence[Encoded], all_lengths: Sequence[int], batch_size: int, pad_id: int, advance: Advance
 ) -> Iterator[tuple[NDArray[np.intp], Batch]]:
     lengths = bucket_lengths(all_lengths)
-    for indices, batch in scoring_batches(examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths):
+    rows = batch_rows(all_lengths, lengths, batch_size, parts=-(-len(all_lengths) // CHUNK))
+    for indices, batch in scoring_batches(
+        examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths, rows=rows
+    ):
         yield indices, batch
         advance(len(indices))

@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kerastune.batching import Batch, Example, bucket_lengths, epoch_seed, training_steps
+from kerastune.batch_shapes import bucket_lengths
+from kerastune.batching import Batch, Example, epoch_seed, training_steps
 from kerastune.config import TrainSpec
 from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective

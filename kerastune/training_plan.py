@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from kerastune.batching import bucket_lengths
+from kerastune.batch_shapes import bucket_lengths
 from kerastune.config import LossOn, RunConfig
 from kerastune.launching import find_launch
 from kerastune.planning.asking import plan_with

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kerastune.batching import Example, bucket_lengths, scoring_batches
+from kerastune.batch_shapes import bucket_lengths
+from kerastune.batching import Example, scoring_batches
 from kerastune.encoding import Encoded
 from kerastune.memory import explained_memory_errors
 from kerastune.objective import Objective

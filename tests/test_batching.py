@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerastune.batching import bucket_lengths, make_batch, scoring_batches, training_steps
+from kerastune.batch_shapes import batch_rows, bucket_lengths
+from kerastune.batching import make_batch, scoring_batches, training_steps
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
 
@@ -87,39 +88,17 @@ def test_the_order_is_the_seeds():
     assert company[0] != company[2]
 
 
-@given(st.lists(st.integers(1, 120), min_size=1, max_size=40))
-def test_bucket_lengths_waste_the_least(lengths):
-    rounded = [-(-length // 8) * 8 for length in lengths]
-
-    def total(buckets):
-        return sum(min(bucket for bucket in buckets if bucket >= length) for length in rounded)
-
-    def least(count):
-        lower = sorted(set(rounded) - {max(rounded)})
-        few = min(count - 1, len(lower))
-        return min(
-            total((*others, max(rounded))) for n in range(few + 1) for others in combinations(lower, n)
-        )
-
-    expected = least(1)
-    for count in (2, 3):
-        if least(count) < (1 - 1 / 30) * expected:
-            expected = least(count)
-    chosen = bucket_lengths(lengths)
-    assert list(chosen) == sorted(set(chosen))
-    assert len(chosen) <= 3
-    assert total(chosen) == expected
-
-
 @given(sizes, st.integers(1, 5))
 def test_scoring_takes_each_prompt_once(sizes, batch_size):
     prompts = [Encoded(example.example_id, example.prompt_ids, ()) for example in make_examples(sizes)]
     lengths = bucket_lengths([len(prompt) for prompt in prompts])
+    rows_of = batch_rows([len(prompt) for prompt in prompts], lengths, batch_size)
     seen, widths = [], []
     for indices, batch in scoring_batches(prompts, batch_size=batch_size, pad_id=PAD, lengths=lengths):
         assert batch.example_ids == tuple(prompts[index].example_id for index in indices)
-        assert batch.token_ids.shape == (batch_size, batch.padding_mask.shape[1])
-        assert batch.answer_ids.shape == (batch_size, 0)
+        rows, length = batch.token_ids.shape
+        assert rows == rows_of[length]
+        assert batch.answer_ids.shape == (rows, 0)
         for row, index in enumerate(indices):
             assert batch.token_ids[row, batch.padding_mask[row]].tolist() == list(prompts[index].prompt_ids)
         seen += indices.tolist()

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerastune.atomic import atomic_file
-from kerastune.batching import Batch, bucket_lengths, epoch_seed, training_steps
+from kerastune.batch_shapes import bucket_lengths
+from kerastune.batching import Batch, epoch_seed, training_steps
 from kerastune.config import TrainSpec
 from kerastune.errors import OutputError
 from kerastune.preference.pairs import EncodedPair, make_pair_batch

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.batching import Batch, bucket_lengths
+from kerastune.batch_shapes import bucket_lengths
+from kerastune.batching import Batch
 from kerastune.memory import explained_memory_errors
 from kerastune.preference.loss import PreferenceLoss
 from kerastune.preference.pairs import EncodedPair, make_pair_batch
