@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from hf_bridge.generation import CachedDecoder
     from hf_bridge.training import Trainer
 
+#: oneDNN makes kernels for each number of tokens and keeps them: with lengths in steps of 4, two thousand
+#: reviews take half a gigabyte less, and 7 % less time.
+_STEP = 4
+
 
 class HfStack:
     """A causal language model of transformers, loaded from disk.
@@ -191,8 +195,9 @@ class HfStack:
         self._require_trainer().load_state(state)
 
     def _hidden(self, batch: Batch, prefix: Prefix | None = None) -> Any:
-        """Run the decoder as far as the longest row goes; `[B, longest, width]`."""
+        """Run the decoder as far as the longest row goes, in steps of `_STEP`; `[B, longest, width]`."""
         longest = int(batch.padding_mask.any(axis=0).sum())
+        longest = min(-(-longest // _STEP) * _STEP, batch.token_ids.shape[1])
         device, torch = self._model.device, self._torch
         mask, past = batch.padding_mask[:, :longest], None
         if prefix is not None:

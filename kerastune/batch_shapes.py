@@ -7,7 +7,9 @@ import numpy as np
 from kerastune.errors import EncodingError
 
 
-def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) -> tuple[int, ...]:
+def bucket_lengths(
+    lengths: Sequence[int], *, most: int = 3, multiple: int = 8, compiling: int = 0
+) -> tuple[int, ...]:
     """Choose the padded lengths that waste the fewest tokens on these examples.
 
     A length of its own costs a compilation, so one that saves less than a thirtieth of the tokens is
@@ -17,6 +19,8 @@ def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) 
         lengths: The examples' lengths in tokens.
         most: The most lengths to choose.
         multiple: Lengths are rounded up to a multiple of this.
+        compiling: The tokens that could be computed while the program of another length is compiled; it has
+            to save more than these.
 
     Returns:
         Ascending lengths; the last holds the longest example.
@@ -26,6 +30,8 @@ def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) 
         (24, 104)
         >>> bucket_lengths([20] * 100)
         (24,)
+        >>> bucket_lengths([20] * 9 + [100], compiling=2000)
+        (104,)
     """
     rounded = -(-np.sort(np.asarray(lengths)) // multiple) * multiple
     edges, counts = np.unique(rounded, return_counts=True)
@@ -42,7 +48,7 @@ def bucket_lengths(lengths: Sequence[int], *, most: int = 3, multiple: int = 8) 
                 if split < next_cost[j]:
                     next_cost[j], next_chosen[j] = split, [*chosen[i], int(edges[j])]
         cost, chosen = next_cost, next_chosen
-        if cost[-1] < (1 - 1 / 30) * best:
+        if cost[-1] + compiling < (1 - 1 / 30) * best:
             best, best_edges = cost[-1], chosen[-1]
     return tuple(best_edges)
 

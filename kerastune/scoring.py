@@ -25,6 +25,8 @@ INVALID = -1
 #: Rows that are scored and saved together. The last digits of a row's scores depend on which rows share its
 #: batch, so the chunks' bounds are fixed: scoring that was killed and resumed gives the same numbers.
 CHUNK = 2048
+#: Tokens of a small model that two CPU cores score while they trace and compile another program.
+_COMPILING = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,7 +288,7 @@ def _of(encodings: Encodings, rows: range | None) -> Sequence[Encoded]:
 def _batches(
     examples: Sequence[Encoded], all_lengths: Sequence[int], batch_size: int, pad_id: int, advance: Advance
 ) -> Iterator[tuple[NDArray[np.intp], Batch]]:
-    lengths = bucket_lengths(all_lengths)
+    lengths = bucket_lengths(all_lengths, compiling=_COMPILING)
     rows = batch_rows(all_lengths, lengths, batch_size, parts=-(-len(all_lengths) // CHUNK))
     for indices, batch in scoring_batches(
         examples, batch_size=batch_size, pad_id=pad_id, lengths=lengths, rows=rows

@@ -72,7 +72,9 @@ def merge(
     """
     from kerastune.console import print_merged
     from kerastune.merging import merge as run
+    from kerastune.text_layers import want_text_layers
 
+    want_text_layers()
     spec, written = _spec(backend=backend, dtype=dtype), cast("Format", format)  # merge checks it
     print_merged(
         run(sources, out, format=written, model=model, dtype=spec.dtype, backend=spec.backend, input=input)

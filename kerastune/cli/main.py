@@ -26,6 +26,7 @@ from kerastune.errors import KerastuneError, one_line
 from kerastune.launching import processes
 from kerastune.log import start_log
 from kerastune.stopping import INTERRUPTED, TERMINATED, Terminated, stopping
+from kerastune.text_layers import spare_text_layers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -81,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         was interrupted, 143 where SIGTERM ended it.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        spare_text_layers()
 
     def run() -> int:
         with processes() as ending:

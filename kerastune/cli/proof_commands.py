@@ -25,7 +25,9 @@ def parity(
     from kerastune.dataset import read_dataset
     from kerastune.mainjob import packaged_reviews
     from kerastune.parity import prove_parity
+    from kerastune.text_layers import want_text_layers
 
+    want_text_layers()
     reviews = packaged_reviews()
     files = [
         *(input or []),

@@ -14,9 +14,10 @@ from kerastune.errors import ConfigError
 from kerastune.extras import require
 from kerastune.keras_stack.heap import run_where_called
 from kerastune.precision import Hardware, gpu_device, torch_device, torch_memory
+from kerastune.text_layers import hide_what_is_spared
 
 # Made before JAX and TensorFlow are imported, and only where the user has set nothing. Both frameworks
-# live in one process (KerasHub imports TensorFlow), so neither may take all the GPU's memory at once.
+# live in one process where KerasHub imports TensorFlow, so neither may take all the GPU's memory at once.
 _DEFAULTS = {
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -44,12 +45,13 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
             os.environ.setdefault(name, value)
         if backend == "jax":
             os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "jax"))
-            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
+            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
     with quiet_standard_error():
         require(backend, "hf" if backend == "torch" else "keras")
         if backend == "jax" and "keras" not in sys.modules:
             run_where_called()
         keras = require("keras", "keras")
+        hide_what_is_spared(backend)
         require("keras_hub", "keras")
     active = keras.config.backend()
     if active != backend:

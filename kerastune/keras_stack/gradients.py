@@ -31,13 +31,16 @@ def gradients(model: Any, inputs: dict[str, Any], variables: Sequence[Any]) -> l
 def _jax(model: Any, inputs: dict[str, Any]) -> Sequence[Any]:
     import jax
 
-    def loss(trainable: Sequence[Any]) -> Any:
-        outputs, _ = model.stateless_call(
-            trainable, [variable.value for variable in model.non_trainable_variables], inputs, training=False
-        )
+    # The frozen weights are an argument: what a program closes over is written into JAX's cache with it.
+    def loss(trainable: Sequence[Any], frozen: Sequence[Any]) -> Any:
+        outputs, _ = model.stateless_call(trainable, frozen, inputs, training=False)
         return model.compute_loss(x=inputs, y_pred=outputs)
 
-    return list(jax.jit(jax.grad(loss))([variable.value for variable in model.trainable_variables]))
+    values = [
+        [variable.value for variable in variables]
+        for variables in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    return list(jax.jit(jax.grad(loss))(*values))
 
 
 def _tensorflow(model: Any, inputs: dict[str, Any]) -> Sequence[Any]:
