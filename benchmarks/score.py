@@ -1,7 +1,7 @@
 """Labelling reviews, ours and what everybody runs, side by side.
 
-- kerastune keras, kerastune hf: the labels' log-probabilities from one forward pass a batch of 32, warmed
-  up with one batch of each length, timed from encoding the rows to the last score.
+- kerastune keras, kerastune hf: the labels' log-probabilities from one forward pass a batch of 32, timed
+  from encoding the rows to the last score, the second time.
 - keras generate: one greedy `generate` of KerasHub a row, of sequence length 512, read as 0 or 1.
 - hf generate, hf generate batched: transformers' `generate` a row, and 32 rows, at a time.
 - hf forward: one forward pass of transformers for 32 rows, the whole vocabulary's logits at every token.
@@ -28,6 +28,8 @@ from pathlib import Path
 
 import hf_peers
 import keras_peers
+import numpy as np
+from numpy.typing import NDArray
 from side_by_side import (
     REVIEWS,
     Measurement,
@@ -50,45 +52,40 @@ def train_adapter(args: argparse.Namespace) -> None:
     from kerastune.fine_tuning import train
 
     dataset = first_rows("train.tsv", args.adapter_rows)
-    train(dataset, out=args.train_into, config=run_config(args, "keras"), epochs=1, learning_rate=1e-3)
+    options = {"loss_on": "completion", "epochs": 2, "learning_rate": 1e-3}  # it learns to end, too
+    train(dataset, out=args.train_into, config=run_config(args, "keras"), **options)
 
 
 def measure_ours(args: argparse.Namespace, stack: str) -> Measurement:
     """Score the first rows by likelihood."""
     from kerastune.adapter import read_adapter
-    from kerastune.batch_shapes import bucket_lengths
-    from kerastune.batching import scoring_batches
-    from kerastune.encoding import Encoded
     from kerastune.scoring import label_log_probabilities
     from kerastune.session import open_session
+    from kerastune.text_layers import spare_text_layers
 
+    spare_text_layers()  # as `kerastune score` does
     config, timer = run_config(args, stack), Timer()
-    batch_size = config.score.score_batch_size
     dataset = first_rows("test.tsv", args.rows)
     with timer.part("load"):
         session = open_session(config)
         session.stack.load_adapter(read_adapter(args.adapter)[0])
-    pad_id = session.encoder.tokenizer.pad_id
+
+    def score() -> NDArray[np.float64]:
+        return label_log_probabilities(
+            session.stack,
+            session.encoder.encode(dataset),
+            pad_id=session.encoder.tokenizer.pad_id,
+            batch_size=config.score.score_batch_size,
+            show=False,
+        )
+
     with timer.part("first"):
-        encodings = session.encoder.encode(dataset)
-        prompts = [Encoded(row.example_id, row.prompt_ids, ()) for row in encodings.examples]
-        batches = scoring_batches(
-            prompts,
-            batch_size=batch_size,
-            pad_id=pad_id,
-            lengths=bucket_lengths([len(prompt) for prompt in prompts]),
-        )
-        of_each_shape = {batch.token_ids.shape: batch for _, batch in batches}
-        for batch in of_each_shape.values():
-            session.stack.label_logits(batch, [ids[0] for ids in encodings.label_ids])
+        score()
     with timer.part("steady"):
-        scores = label_log_probabilities(
-            session.stack, session.encoder.encode(dataset), pad_id=pad_id, batch_size=batch_size, show=False
-        )
-    lengths = " or ".join(str(length) for length in sorted(length for _, length in of_each_shape))
+        scores = score()
     info = session.stack.info
     return timer.measurement(
-        what=f"likelihood of the labels, batch size {batch_size}, prompts of {lengths} tokens",
+        what=f"likelihood of the labels, batches of at most {config.score.score_batch_size}",
         library=info.backend,
         dtype=info.dtype,
         examples=len(dataset),

@@ -46,6 +46,7 @@ from kerastune.batching import Batch, training_steps
 from kerastune.dataset import Dataset
 from kerastune.objective import Objective
 from kerastune.session import Session, open_session
+from kerastune.text_layers import spare_text_layers
 
 _STARTING = "start"
 
@@ -76,6 +77,7 @@ def measure_ours(args: argparse.Namespace, stack: str) -> Measurement:
 
 
 def _begin(args: argparse.Namespace, stack: str) -> Session:
+    spare_text_layers()  # as `kerastune train` does
     session = open_session(run_config(args, stack))
     session.stack.add_lora(session.config.lora, session.config.train.seed)
     session.stack.start_training(session.config.train)

@@ -1,5 +1,6 @@
-"""What the Keras stack refuses."""
+"""What the Keras stack refuses, and what its programs hold."""
 
+import jax
 import pytest
 
 from kerastune.config import LoraSpec, ModelSpec
@@ -30,3 +31,24 @@ def test_a_model_that_kerashub_does_not_know_is_one_line(tiny_model, tmp_path):
 def test_dora_is_refused(tiny_model):
     with pytest.raises(ConfigError, match="dora: not on the keras stack"):
         KerasStack(ModelSpec(), tiny_model).add_lora(LoraSpec(dora=True), seed=0)
+
+
+def test_the_gradients_program_holds_no_weights(tiny_model, batch, monkeypatch):
+    """JAX keeps a program on disk with all that it closes over: a gigabyte of Gemma 3 270M."""
+    compiled, held = jax.jit, []
+
+    def jit(function, **options):
+        program = compiled(function, **options)
+
+        def call(*arguments):
+            held.append(sum(constant.nbytes for constant in jax.make_jaxpr(function)(*arguments).consts))
+            return program(*arguments)
+
+        return call
+
+    stack = KerasStack(ModelSpec(), tiny_model)
+    stack.add_lora(LoraSpec(rank=2), seed=0)
+    monkeypatch.setattr(jax, "jit", jit)
+    assert stack.adapter_gradients(batch)
+    assert held
+    assert held[0] <= sum(array.nbytes for array in (batch.token_ids, batch.padding_mask)) * 8
