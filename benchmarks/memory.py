@@ -25,6 +25,7 @@ from side_by_side import REVIEWS, machine, markdown, write_json
 from kerastune.dataset import Dataset, read_dataset
 from kerastune.fine_tuning import train
 from kerastune.planning.runtimes import MIB, runtime_of
+from kerastune.text_layers import spare_text_layers
 from kerastune.training_plan import Plan
 
 _CASES = (
@@ -73,6 +74,7 @@ def resident(name: str) -> int:
 
 def measure(case: str, model: str) -> Case:
     """Train a few steps in this process."""
+    spare_text_layers()  # as the command does
     stack, dtype, batch_size, length, loss_on = case.split(":")
     seen: dict[str, Any] = {}
 
