@@ -17,6 +17,7 @@ from kerastune.errors import ConfigError, KerastuneError
 from kerastune.evaluation import measure
 from kerastune.fine_tuning import train
 from kerastune.json_files import json_text
+from kerastune.text_layers import spare_text_layers
 
 _RESULT = "compared.json"
 
@@ -140,6 +141,7 @@ def _contender(stack: StackName, backend: str) -> Contender:
 
 def _run_one(config: RunConfig, name: str, train_file: Path, test_file: Path, out: Path) -> None:
     begun = time.perf_counter()
+    spare_text_layers()
     try:
         run = train(read_dataset(train_file, config.task), out=out, config=config)
         test = read_dataset(test_file, config.task)
