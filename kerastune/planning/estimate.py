@@ -161,10 +161,8 @@ def _estimate(work: Work, device: Device) -> Estimate:
         shape, work.lora, own, work.length, work.dtype, whole_attention=runtime.whole_attention
     )
     tokens, positions = batch_size * work.length, batch_size * work.answers
-    mapped = (
-        work.stored_dtype == work.dtype and work.stack == "hf"
-    )  # torch computes with the file's own pages
-    read = 0.0 if mapped else runtime.read * shape.parameters * DTYPE_BYTES[work.stored_dtype]
+    # A base that is not quantised is read tensor by tensor, or torch computes with the file's own pages.
+    read = runtime.read * shape.parameters * DTYPE_BYTES[work.stored_dtype] if work.quantization else 0.0
     heads_read = runtime.heads_read * shape.head * DTYPE_BYTES[work.dtype]
     return Estimate(
         work=work,
@@ -176,7 +174,7 @@ def _estimate(work: Work, device: Device) -> Estimate:
         state=sharing * state_bytes(trainable, work.accumulate),
         activations=int(runtime.activations * activations),
         logits=sharing * logits_bytes(own * work.answers, head, runtime.logits),
-        runtime=int(runtime.imported + runtime.compiled + (runtime.held - 1) * weights),
+        runtime=runtime.imported + runtime.compiled,
         loading=int(runtime.imported + weights + read + heads_read),
         measured=runtime.measured and work.mesh.devices == 1,
         largest_batch=0,
