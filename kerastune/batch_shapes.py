@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kerastune.errors import EncodingError
 
@@ -75,27 +76,26 @@ def batch_rows(
         >>> batch_rows([20] * 70 + [100] * 5, (24, 104), 32)
         {24: 24, 104: 8}
     """
-    counts = dict.fromkeys(lengths, 0)
-    for length in own_lengths:
-        counts[padded_length(length, lengths)] += 1
+    padded = padded_lengths(own_lengths, lengths)
     found = {}
-    for length, count in counts.items():
-        expected = max(1, -(-count // parts))
+    for length in lengths:
+        expected = max(1, -(-int(np.sum(padded == length)) // parts))
         even = -(-expected // -(-expected // batch_size))
         found[length] = min(batch_size, -(-even // multiple) * multiple)
     return found
 
 
-def padded_length(length: int, lengths: Sequence[int]) -> int:
-    """The first of the ascending padded lengths that holds an example.
+def padded_lengths(own_lengths: Sequence[int], lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Find the first of the ascending padded lengths that holds each example.
 
     Raises:
-        EncodingError: None does.
+        EncodingError: None holds one of them.
     """
-    for bucket in lengths:
-        if length <= bucket:
-            return bucket
-    raise EncodingError(
-        f"an example has {length} tokens, the longest of the padded lengths is {max(lengths, default=0)}; "
-        "choose the lengths from these examples with bucket_lengths"
-    )
+    own, edges = np.asarray(own_lengths, np.int64), np.asarray(lengths, np.int64)
+    longest = edges.max(initial=0)
+    if (own > longest).any():
+        raise EncodingError(
+            f"an example has {own[own > longest][0]} tokens, the longest of the padded lengths is {longest}; "
+            "choose the lengths from these examples with bucket_lengths"
+        )
+    return edges[np.searchsorted(edges, own)]

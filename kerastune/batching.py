@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kerastune.batch_shapes import batch_rows, padded_length
+from kerastune.batch_shapes import batch_rows, padded_lengths
 from kerastune.encoding import Encoded
 from kerastune.errors import EncodingError
 from kerastune.preference.loss import PreferenceLoss
@@ -115,7 +115,7 @@ def training_steps(
     make: Callable[..., Batch] = make_batch if lay_out is None else lay_out
     answers = _most_answers(examples, lengths)
     for rows in _grouped(examples, batch_size * accumulate, lengths, seed):
-        length = padded_length(max(len(example) for example in rows), lengths)
+        length = int(padded_lengths([len(example) for example in rows], lengths).max())
         yield tuple(
             make(
                 rows[start : start + batch_size],
@@ -159,7 +159,7 @@ def scoring_batches(
     own_lengths = [len(example) for example in examples]
     if rows is None:
         rows = batch_rows(own_lengths, lengths, batch_size)
-    buckets = np.asarray([padded_length(length, lengths) for length in own_lengths])
+    buckets = padded_lengths(own_lengths, lengths)
     order = np.argsort(own_lengths, kind="stable")
     answers = _most_answers(examples, lengths)
     for high in lengths:
@@ -232,8 +232,9 @@ def _grouped(
     waiting: dict[int, list[ExampleT]] = {length: [] for length in lengths}
     collected = size * min(_SORTED_GROUPS, max(1, len(examples) // (4 * len(lengths) * size)))
     groups: list[list[ExampleT]] = []
+    padded = padded_lengths([len(example) for example in examples], lengths)
     for index in generator.permutation(len(examples)):
-        bucket = waiting[padded_length(len(examples[index]), lengths)]
+        bucket = waiting[padded[index]]
         bucket.append(examples[index])
         if len(bucket) == collected:
             groups += _cut(sorted(bucket, key=len), size)

@@ -45,7 +45,7 @@ def import_keras(backend: Backend, cache_dir: Path) -> ModuleType:
             os.environ.setdefault(name, value)
         if backend == "jax":
             os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_dir / "jax"))
-            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+            os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     with quiet_standard_error():
         require(backend, "hf" if backend == "torch" else "keras")
         if backend == "jax" and "keras" not in sys.modules:
